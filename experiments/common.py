@@ -1,0 +1,63 @@
+"""What all experiments share. An experiment's file changes what its paper changes."""
+
+import ml_collections
+
+
+def base(objective: str, dataset: str) -> ml_collections.ConfigDict:
+  """The fields of every experiment."""
+  config = ml_collections.ConfigDict()
+  config.seed = 0
+  config.num_steps = 20_000
+  config.batch_size = 64
+  config.ema_decay = 0.999
+  config.steps_per_call = 1  # updates in one dispatch; pays for small networks
+  config.log_every = 100
+
+  config.data = ml_collections.ConfigDict()
+  config.data.name = dataset  # digits, folder, or a dataset of tensorflow-datasets
+  config.data.path = ''  # of the folder, or where prepared datasets lie
+  config.data.image_size = 0  # side after resizing and cropping; 0 as it is
+  config.data.channels = 0  # 1 grey, 3 colour; 0 as it is
+  config.data.validation_fraction = 0.1  # of the training images, where there is no such split
+  config.data.test_fraction = 0.2  # of all images, where there is no such split
+  config.data.memory_limit = 2**31  # bytes; larger datasets are read by index
+
+  config.objective = ml_collections.ConfigDict()
+  config.objective.name = objective
+
+  config.network = ml_collections.ConfigDict()
+
+  config.optimizer = optimizer('adam', 1e-3)
+
+  config.checkpoint = ml_collections.ConfigDict()
+  config.checkpoint.every = 1000
+  config.checkpoint.keep = 2
+
+  config.evaluation = ml_collections.ConfigDict()
+  config.evaluation.every = 1000  # 0: only at the end
+  config.evaluation.batch_size = 100  # images a device takes at once
+  config.evaluation.validation_images = 1000  # looked at during training
+  return config
+
+
+def optimizer(name: str, learning_rate: float, **fields: float) -> ml_collections.ConfigDict:
+  """The fields of one optimizer; see `jaxgen.optimizers.build`."""
+  section = ml_collections.ConfigDict()
+  section.name = name
+  section.learning_rate = learning_rate
+  section.warmup_steps = 0
+  section.schedule = 'constant'
+  section.clip_norm = 0.0
+  section.weight_decay = 0.0
+  section.b1 = 0.9
+  section.b2 = 0.999
+  section.update(fields)
+  return section
+
+
+def critic_optimizer(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+  """An optimizer for the critic that follows every field of `optimizer` which it is not given."""
+  section = ml_collections.ConfigDict()
+  for field in config.optimizer:
+    section[field] = config.optimizer.get_oneway_ref(field)
+  return section

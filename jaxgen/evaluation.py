@@ -1,0 +1,76 @@
+"""What a trained model is worth: held-out means, samples and figures, of any parameters."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from jaxgen import data, images
+from jaxgen.errors import UserError
+from jaxgen.objective import Image, Metrics, Objective, Params
+from jaxgen.parallel import map_images, purpose_key
+
+FIGURE_ROWS = 8  # images that an objective's own figures show
+GRID = 100  # samples in a sheet
+
+
+class Evaluation:
+  """An objective's per-image functions, compiled once, over all devices.
+
+  Randomness comes from the seed, a purpose and the image's index, so that two evaluations of the
+  same parameters agree, and sample i is the same whatever the number of samples or devices.
+  """
+
+  def __init__(self, objective: Objective, config: ml_collections.ConfigDict) -> None:
+    evaluate_key, sample_key = (purpose_key(config.seed, use) for use in ('evaluate', 'sample'))
+
+    def measure(params: Params, image: jax.Array, index: jax.Array) -> Metrics:
+      key = jax.random.fold_in(evaluate_key, index)
+      return objective.evaluate(params, images.from_uint8(image), key)
+
+    def draw(params: Params, index: jax.Array) -> Image:
+      return images.to_uint8(objective.sample(params, jax.random.fold_in(sample_key, index)))
+
+    self._measure = map_images(measure, config.evaluation.batch_size)
+    self._draw = map_images(draw, config.evaluation.batch_size)
+    self._figures = {name: jax.jit(figure) for name, figure in objective.figures.items()}
+    self._figure_key = purpose_key(config.seed, 'figures')
+
+  def measure(self, params: Params, split: data.Images) -> dict[str, float]:
+    """Means of the objective's metrics over all images of a split, in float64.
+
+    Raises:
+      UserError: a mean is not finite.
+    """
+    totals: dict[str, float] = {}
+    for chunk in self._measure(params, split, np.arange(len(split))):
+      for name, values in chunk.items():
+        totals[name] = totals.get(name, 0.0) + float(np.sum(values, dtype=np.float64))
+    means = {name: total / len(split) for name, total in totals.items()}
+    require_finite(means, 'in evaluation')
+    return means
+
+  def samples(self, params: Params, count: int) -> Iterator[np.ndarray]:
+    """Samples 0 ... count - 1 in chunks of uint8 (n, H, W, C)."""
+    return self._draw(params, np.arange(count))
+
+  def figures(self, params: Params, split: data.Images) -> dict[str, np.ndarray]:
+    """The objective's own figures of the first images: uint8 (rows, columns, H, W, C) by name."""
+    shown = images.from_uint8(jnp.asarray(split[np.arange(min(FIGURE_ROWS, len(split)))]))
+    return {
+      name: np.asarray(images.to_uint8(figure(params, shown, self._figure_key)))
+      for name, figure in self._figures.items()
+    }
+
+
+def require_finite(metrics: dict[str, Any], where: str) -> None:
+  """Raises UserError naming the first metric that is not finite."""
+  for name, value in metrics.items():
+    if not np.isfinite(value):
+      raise UserError(
+        f'{name} is {value} {where}: the run has diverged. The last good checkpoint is kept; lower '
+        'optimizer.learning_rate or set optimizer.clip_norm, in a new --workdir'
+      )

@@ -1,0 +1,95 @@
+"""The one place that knows pixel ranges: uint8 in files and batches, [-1, 1] in the models."""
+
+import io
+import math
+import os
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image as PillowImage
+
+
+def from_uint8(images: jax.Array) -> jax.Array:
+  """uint8 0..255 -> float32 in [-1, 1], any shape."""
+  return images.astype(jnp.float32) / 127.5 - 1.0
+
+
+def to_uint8(images: jax.Array) -> jax.Array:
+  """Float in [-1, 1] -> uint8 0..255, rounded, clipped at both ends; any shape."""
+  return jnp.round(jnp.clip((images + 1.0) * 127.5, 0.0, 255.0)).astype(jnp.uint8)
+
+
+def grid(images: np.ndarray, columns: int | None = None, border: int = 1) -> np.ndarray:
+  """Lays pictures out in rows, in reading order.
+
+  Args:
+    images: uint8 (N, H, W, C).
+    columns: pictures in a row; a square by default.
+    border: width in pixels of the grey line around each picture.
+
+  Returns:
+    uint8 (H', W', C).
+  """
+  count, height, width, channels = images.shape
+  columns = columns or math.ceil(math.sqrt(count))
+  rows = math.ceil(count / columns)
+  cell_height, cell_width = height + border, width + border
+  sheet = np.full(
+    (rows * cell_height + border, columns * cell_width + border, channels), 128, np.uint8
+  )
+  for i, picture in enumerate(images):
+    top, left = (i // columns) * cell_height + border, (i % columns) * cell_width + border
+    sheet[top : top + height, left : left + width] = picture
+  return sheet
+
+
+def enlarge(picture: np.ndarray, width: int = 640) -> np.ndarray:
+  """Repeats pixels by the whole factor that brings (H, W, C) closest to `width`, at least once."""
+  factor = max(1, round(width / picture.shape[1]))
+  return picture.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
+def as_png(picture: np.ndarray) -> bytes:
+  """uint8 (H, W, 1 or 3) -> the bytes of a PNG file."""
+  buffer = io.BytesIO()
+  PillowImage.fromarray(picture.squeeze(-1) if picture.shape[-1] == 1 else picture).save(
+    buffer, format='png'
+  )
+  return buffer.getvalue()
+
+
+def save_png(path: Path, picture: np.ndarray) -> None:
+  """Writes uint8 (H, W, 1 or 3) as a PNG file, whole or not at all."""
+  write_whole(path, as_png(picture))
+
+
+def write_whole(path: Path, content: bytes) -> None:
+  """Writes beside `path` and renames, so that a reader or a crash never sees half a file."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  partial = path.with_name(f'.{path.name}.partial')
+  partial.write_bytes(content)
+  os.replace(partial, path)
+
+
+def fit(picture: PillowImage.Image, size: int, channels: int) -> np.ndarray:
+  """Scales the shorter side to `size`, crops the centre square, converts the colours.
+
+  Args:
+    picture: any PIL image.
+    size: side of the result in pixels; 0 leaves the picture's own size.
+    channels: 1 for grey, 3 for colour; 0 for grey where the file is grey, else colour.
+
+  Returns:
+    uint8 (H, W, C).
+  """
+  channels = channels or (1 if picture.mode in ('1', 'L', 'I', 'I;16', 'LA') else 3)
+  picture = picture.convert('L' if channels == 1 else 'RGB')
+  if size:
+    scale = size / min(picture.size)
+    width, height = (max(size, round(side * scale)) for side in picture.size)
+    picture = picture.resize((width, height), PillowImage.Resampling.LANCZOS)
+    left, top = (width - size) // 2, (height - size) // 2
+    picture = picture.crop((left, top, left + size, top + size))
+  return np.asarray(picture, np.uint8).reshape(picture.height, picture.width, channels)

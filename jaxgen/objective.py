@@ -1,0 +1,107 @@
+"""What a generative model is here: four functions, and the one verb that trains it."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import optax
+
+from jaxgen.errors import UserError, find_module
+
+Key = jax.Array  # a typed PRNG key
+Keys = jax.Array  # (N,) typed PRNG keys, one an image
+Image = jax.Array  # (H, W, C) float32 in [-1, 1]
+Images = jax.Array  # (N, H, W, C) float32 in [-1, 1]
+Params = Any  # a pytree of float32 arrays
+OptState = Any  # optax's state for these parameters
+Metrics = dict[str, jax.Array]  # scalars by name, units in the names
+
+AXIS = 'devices'  # the name of the mapped axis over devices
+
+
+class Objective(NamedTuple):
+  """A generative model, written for one image.
+
+  Attributes:
+    init: key -> params, opt_state.
+    update: params, opt_state, images (N, H, W, C), keys (N,) -> params, opt_state, metrics: one
+      iteration of the paper's algorithm, which consumes the whole batch. Runs once on every device,
+      on this device's share of the batch.
+    evaluate: params, image, key -> metrics of one held-out image; their mean is reported.
+    sample: params, key -> image.
+    figures: name -> (params, images (N, H, W, C), key) -> pictures (rows, columns, H, W, C): what
+      else of this model is worth looking at in TensorBoard.
+  """
+
+  init: Callable[[Key], tuple[Params, OptState]]
+  update: Callable[[Params, OptState, Images, Keys], tuple[Params, OptState, Metrics]]
+  evaluate: Callable[[Params, Image, Key], Metrics]
+  sample: Callable[[Params, Key], Image]
+  figures: Mapping[str, Callable[[Params, Images, Key], jax.Array]] = MappingProxyType({})
+
+
+def descend(
+  loss: Callable[..., tuple[jax.Array, Metrics]],
+  optimizer: optax.GradientTransformation,
+  params: Params,
+  opt_state: OptState,
+  *batch: jax.Array,
+) -> tuple[Params, OptState, Metrics]:
+  """One step of stochastic gradient descent on the mean of `loss` over the whole batch.
+
+  Args:
+    loss: (params, *example) -> scalar, metrics; for ONE example of the batch.
+    optimizer: the optax chain that turns gradients into updates.
+    params: what `loss` is differentiated in.
+    opt_state: the optimizer's state.
+    *batch: arrays whose leading axis is this device's share of the batch.
+
+  Returns:
+    New params and opt_state, equal on every device, and the means of the loss's metrics with
+    `loss`, `gradient_norm` and `parameter_norm` (Euclidean, of the updated parameters).
+  """
+
+  def mean_loss(params: Params) -> tuple[jax.Array, Metrics]:
+    losses, metrics = jax.vmap(loss, in_axes=(None, *(0 for _ in batch)))(params, *batch)
+    return losses.mean(), jax.tree.map(jnp.mean, metrics | {'loss': losses})
+
+  gradient, metrics = jax.grad(mean_loss, has_aux=True)(params)
+  gradient, metrics = jax.lax.pmean((gradient, metrics), AXIS)
+  updates, opt_state = optimizer.update(gradient, opt_state, params)
+  params = optax.apply_updates(params, updates)
+  norms = {
+    'gradient_norm': optax.global_norm(gradient),
+    'parameter_norm': optax.global_norm(params),
+  }
+  return params, opt_state, metrics | norms
+
+
+def prefix(name: str, metrics: Metrics) -> Metrics:
+  """Puts `name/` before every metric, for objectives that descend on several losses."""
+  return {f'{name}/{key}': value for key, value in metrics.items()}
+
+
+def build(config: ml_collections.ConfigDict, image_shape: tuple[int, int, int]) -> Objective:
+  """The objective that the config names, for images of this (H, W, C).
+
+  Raises:
+    UserError: no such objective, or its hyperparameters do not fit it, the network or the images.
+  """
+  module = find_module('jaxgen.objectives', config.objective.name)
+  try:
+    objective = module.build(config, image_shape)
+    jax.eval_shape(objective.init, jax.random.key(0))  # the network's own checks, in milliseconds
+  except (TypeError, ValueError) as error:
+    raise UserError(
+      f'objective {config.objective.name!r} cannot be built for images of shape {image_shape}: '
+      f'{error}'
+    ) from error
+  return objective
+
+
+def arguments(section: ml_collections.ConfigDict) -> dict[str, Any]:
+  """A config section as keyword arguments: all its fields but the name that chose the callee."""
+  return {field: value for field, value in section.items() if field != 'name'}

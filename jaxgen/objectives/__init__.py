@@ -1,0 +1,1 @@
+"""Generative models, one file each: equations, then the factory, then `build` from a config."""

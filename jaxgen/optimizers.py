@@ -1,0 +1,56 @@
+"""Config -> optax chain: clip, one of four optimizers, warmup and decay of the rate."""
+
+from collections.abc import Callable
+
+import optax
+
+OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
+  'adam': lambda rate, b1, b2, weight_decay: optax.adam(rate, b1=b1, b2=b2),
+  'adamw': lambda rate, b1, b2, weight_decay: optax.adamw(
+    rate, b1=b1, b2=b2, weight_decay=weight_decay
+  ),
+  'rmsprop': lambda rate, b1, b2, weight_decay: optax.rmsprop(rate, decay=b2, momentum=b1),
+  'sgd': lambda rate, b1, b2, weight_decay: optax.sgd(rate, momentum=b1),
+}
+
+
+def build(
+  name: str,
+  learning_rate: float,
+  num_steps: int,
+  warmup_steps: int = 0,
+  schedule: str = 'constant',
+  clip_norm: float = 0.0,
+  weight_decay: float = 0.0,
+  b1: float = 0.9,
+  b2: float = 0.999,
+) -> optax.GradientTransformation:
+  """The optimizer of one set of parameters.
+
+  Args:
+    name: 'adam', 'adamw', 'rmsprop' or 'sgd'.
+    learning_rate: the rate after warmup, before decay.
+    num_steps: updates until the rate has decayed to zero, under the cosine schedule.
+    warmup_steps: updates over which the rate rises linearly from zero.
+    schedule: 'constant' or 'cosine'.
+    clip_norm: largest Euclidean norm of the gradient; 0 leaves gradients as they are.
+    weight_decay: AdamW's decoupled decay.
+    b1: decay of the mean gradient (Adam) or the momentum (RMSProp, SGD).
+    b2: decay of the mean squared gradient (Adam, RMSProp).
+
+  Raises:
+    ValueError: an unknown name or schedule, or a weight decay that the optimizer would ignore.
+  """
+  if name not in OPTIMIZERS:
+    raise ValueError(f'optimizer.name={name!r}; choose one of {", ".join(OPTIMIZERS)}')
+  if weight_decay and name != 'adamw':
+    raise ValueError(f'optimizer.weight_decay={weight_decay} has no effect on {name}: use adamw')
+  first = 0.0 if warmup_steps else learning_rate  # optax stays at the first value without a warmup
+  if schedule == 'cosine':
+    rate = optax.warmup_cosine_decay_schedule(first, learning_rate, warmup_steps, num_steps)
+  elif schedule == 'constant':
+    rate = optax.warmup_constant_schedule(first, learning_rate, warmup_steps)
+  else:
+    raise ValueError(f'optimizer.schedule={schedule!r}; choose constant or cosine')
+  clip = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
+  return optax.chain(*clip, OPTIMIZERS[name](rate, b1, b2, weight_decay))
