@@ -1,0 +1,16 @@
+"""Tests run on four virtual CPU devices, with JAX's strictest checks."""
+
+import os
+from pathlib import Path
+
+# Before JAX is imported, and inherited by the processes that tests start.
+os.environ['JAX_PLATFORMS'] = 'cpu'
+os.environ.setdefault(
+  'JAX_COMPILATION_CACHE_DIR', str(Path(__file__).parent.parent / '.pytest_cache' / 'xla')
+)
+
+import jax
+
+jax.config.update('jax_num_cpu_devices', 4)
+jax.config.update('jax_numpy_rank_promotion', 'raise')
+jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
