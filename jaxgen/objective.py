@@ -73,8 +73,8 @@ def descend(
   updates, opt_state = optimizer.update(gradient, opt_state, params)
   params = optax.apply_updates(params, updates)
   norms = {
-    'gradient_norm': optax.global_norm(gradient),
-    'parameter_norm': optax.global_norm(params),
+    'gradient_norm': optax.tree.norm(gradient),
+    'parameter_norm': optax.tree.norm(params),
   }
   return params, opt_state, metrics | norms
 

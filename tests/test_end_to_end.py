@@ -1,0 +1,74 @@
+"""Every experiment file, found in experiments/, trains, resumes, samples and evaluates."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxgen.main import main
+
+ROOT = Path(__file__).parent.parent
+EXPERIMENTS = sorted(p for p in (ROOT / 'experiments').glob('*.py') if p.name != 'common.py')
+
+# Overrides that shrink an experiment, applied where its config has the field.
+SMALL = {
+  'num_steps': 4,
+  'steps_per_call': 2,
+  'log_every': 2,
+  'checkpoint.every': 2,
+  'evaluation.every': 2,
+  'evaluation.batch_size': 50,
+  'evaluation.validation_images': 20,
+  'network.hidden': (16, 16),
+  'network.channels': 8,
+  'network.groups': 4,
+  'objective.timesteps': 20,
+  'objective.sampling_steps': 4,
+  'objective.schedule': 'cosine',
+}
+
+
+def shrunk(experiment: Path) -> list[str]:
+  """Command-line overrides that make an experiment tiny."""
+  from jaxgen.configuration import execute, flatten
+
+  fields = dict(flatten(execute(str(experiment)).to_dict()))
+  return [f'--config.{name}={value}' for name, value in SMALL.items() if name in fields]
+
+
+def records(workdir: Path) -> list[dict]:
+  """The lines of metrics.jsonl."""
+  return [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
+
+
+@pytest.mark.parametrize('experiment', EXPERIMENTS, ids=lambda path: path.stem)
+def test_experiment_trains_resumes_samples_and_evaluates(
+  experiment: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+  workdir = tmp_path / 'run'
+  arguments = [f'--config={experiment}', f'--workdir={workdir}', *shrunk(experiment)]
+  assert main(arguments) == 0
+  assert 'Finished: step 4 of 4' in capsys.readouterr().out
+  logged = [r for r in records(workdir) if 'images_per_second' in r]
+  assert [r['step'] for r in logged] == [2, 4]
+  assert all(np.isfinite(list(r.values())).all() for r in records(workdir))
+  assert any(name.startswith('validation/') for r in records(workdir) for name in r)
+
+  assert main(arguments) == 0
+  assert 'Resuming from step 4' in capsys.readouterr().out
+
+  assert main(['--mode=sample', f'--workdir={workdir}', '--num_samples=7']) == 0
+  with np.load(workdir / 'samples.npz', allow_pickle=False) as file:
+    samples = file['samples']
+  assert samples.shape == (7, 8, 8, 1)
+  assert samples.dtype == np.uint8
+  with Image.open(workdir / 'grid.png') as picture:
+    assert min(picture.size) > 100
+
+  capsys.readouterr()
+  assert main(['--mode=evaluate', f'--workdir={workdir}']) == 0
+  results = json.loads(capsys.readouterr().out)
+  assert results['test_images'] == 359
+  assert all(np.isfinite(v) for part in ('ema', 'raw') for v in results[part].values())
