@@ -93,7 +93,7 @@ def game(
 
     def critic_step(carry: tuple[Params, OptState], batch: tuple[Images, Keys]) -> Any:
       def loss(f: Params, image: Image, key: Key) -> tuple[jax.Array, Metrics]:
-        return play(critic_loss, generator, f, image, key)
+        return play(critic_loss, generator, f, image, jax.random.fold_in(key, 0))
 
       f, state, metrics = descend(loss, optimizer['critic'], *carry, *batch)
       return (project(f), state), metrics

@@ -114,10 +114,11 @@ def ddpm(
     return jnp.mean((noise - network.apply(params, x_t, t)) ** 2), {}
 
   def evaluate(params: Params, x_0: Image, key: Key) -> Metrics:
-    keys = jax.random.split(key, bound_samples + 2)
+    keys = jax.random.split(key, bound_samples + 3)
     strata = jnp.arange(bound_samples) + jax.random.uniform(keys[0], (bound_samples,))
     t = 2 + jnp.floor(strata * ((timesteps - 1) / bound_samples)).astype(jnp.int32)
-    terms = jax.vmap(bound_term, in_axes=(None, None, 0, 0))(params, x_0, t, keys[2:])
+    t = jnp.minimum(t, timesteps)  # strata may have been rounded up to bound_samples
+    terms = jax.vmap(bound_term, in_axes=(None, None, 0, 0))(params, x_0, t, keys[3:])
     last = diffusion.normal_kl(
       jnp.sqrt(kernel.alpha_bar[-1]) * x_0, 1.0 - kernel.alpha_bar[-1], 1.0
     ) / (dimension * jnp.log(2.0))
@@ -128,7 +129,7 @@ def ddpm(
       'l_T_bits_per_dimension': last,
       'l_t-1_bits_per_dimension': middle,
       'l_0_bits_per_dimension': first,
-      'loss': loss(params, x_0, key)[0],
+      'loss': loss(params, x_0, keys[2])[0],
     }
 
   def trajectory(params: Params, key: Key, frames: int) -> jax.Array:
@@ -155,7 +156,7 @@ def ddpm(
   def denoising(params: Params, images: Images, key: Key) -> jax.Array:
     """Each row: one sample coming out of the noise."""
     keys = jax.random.split(key, len(images))
-    return jax.vmap(trajectory, in_axes=(None, 0, None))(params, keys, FRAMES)
+    return jax.vmap(trajectory, in_axes=(None, 0, None))(params, keys, min(FRAMES, sampling_steps))
 
   return Objective(
     init, partial(descend, loss, optimizer), evaluate, sample, {'denoising': denoising}
