@@ -1,8 +1,8 @@
-"""Checkpoints: Orbax saves them atomically and in the background, a manifest proves them whole.
+"""Checkpoints: Orbax writes the arrays, SHA-256 sums prove them whole, a rename publishes them.
 
-Orbax restores flipped bits without a word. So every finished step gets a `manifest.json` with the
-shape and type of each array and the SHA-256 of each file, written once Orbax is done; a step
-without one, or one that does not match, is set aside and the next older one is used.
+Orbax restores flipped bits without a word. So a step is written to a folder beside the others,
+summed, and only then renamed to its number: what bears a number is finished, and what does not
+match its sums is damaged. `sha256sum -c SHA256SUMS` in a step's folder does the same check.
 """
 
 import hashlib
@@ -19,27 +19,23 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from jaxgen.errors import UserError
-from jaxgen.images import write_whole
 
-MANIFEST = 'manifest.json'
+SUMS = 'SHA256SUMS'
+ARRAYS = 'arrays.json'  # shape and type of each array, to compare before anything is read
+UNFINISHED = 'unfinished'  # the folder of a step that is being written
 log = logging.getLogger(__name__)
 
 
 class Checkpoints:
-  """The checkpoints of one run, in `folder`; a context manager that finishes writing on exit."""
+  """The checkpoints of the run that this process trains; a context manager that ends in `wait`."""
 
   def __init__(self, folder: Path, keep: int) -> None:
-    self.folder = folder.resolve()
-    # Orbax's own asynchronous mode does not tell when a step has reached its final place, which is
-    # when its manifest can be written; so one thread saves a step and then proves it.
+    """Keeps the newest `keep` steps in `folder`, and clears away what a killed run left there."""
+    self.folder, self.keep = folder.resolve(), keep
     self._thread = ThreadPoolExecutor(max_workers=1)
     self._saving: Future[None] | None = None
-    self._manager = ocp.CheckpointManager(
-      self.folder,
-      options=ocp.CheckpointManagerOptions(
-        max_to_keep=keep, cleanup_tmp_directories=True, enable_async_checkpointing=False
-      ),
-    )
+    self.folder.mkdir(parents=True, exist_ok=True)
+    self._clear()
 
   def __enter__(self) -> Self:
     return self
@@ -50,12 +46,17 @@ class Checkpoints:
     error: BaseException | None,
     traceback: TracebackType | None,
   ) -> None:
-    self.wait()
-    self._thread.shutdown()
-    self._manager.close()
+    try:
+      self.wait()
+    finally:
+      self._thread.shutdown()
 
   def wait(self) -> None:
-    """Returns when all that was saved is safe; a failure to write it surfaces here."""
+    """Returns when all that was saved is safe.
+
+    Raises:
+      UserError: it could not be written; the steps before it are as they were.
+    """
     if self._saving is not None:
       saving, self._saving = self._saving, None
       saving.result()
@@ -63,45 +64,106 @@ class Checkpoints:
   def save(self, step: int, state: Any) -> None:
     """Starts saving a pytree of arrays as a step, once the step before it is safe."""
     self.wait()
-    if step not in self._manager.all_steps():
+    if step not in steps(self.folder):
       self._saving = self._thread.submit(self._write, step, jax.device_get(state))
 
   def _write(self, step: int, state: Any) -> None:
-    if not self._manager.save(step, args=ocp.args.StandardSave(state), force=True):
-      raise OSError(f'checkpoint of step {step} was not saved')
-    folder = self.folder / str(step)
-    manifest = {'arrays': specification(state), 'sha256': digests(folder)}
-    write_whole(folder / MANIFEST, json.dumps(manifest, indent=1).encode())
+    unfinished = self.folder / UNFINISHED
+    try:
+      with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as orbax:
+        orbax.save(unfinished, args=ocp.args.StandardSave(state))
+      (unfinished / ARRAYS).write_text(json.dumps(specification(state), indent=1))
+      sums = ''.join(f'{digest}  {name}\n' for name, digest in digests(unfinished).items())
+      (unfinished / SUMS).write_text(sums)
+      unfinished.rename(self.folder / str(step))
+      for old in steps(self.folder)[: -self.keep]:
+        shutil.rmtree(self.folder / str(old))
+    except Exception as error:  # Orbax reports a full disk as any of several types
+      self._clear()  # so that what did not fit does not fill the disk
+      reason = next(iter(str(error).splitlines()), type(error).__name__)
+      raise UserError(
+        f'cannot save the checkpoint of step {step} in {self.folder}: {reason[:300]}\n'
+        'The checkpoints before it are kept. Once there is room to write, the same command resumes.'
+      ) from error
+
+  def _clear(self) -> None:
+    """Removes what was never finished, under whatever name Orbax gave it on the way."""
+    for left in self.folder.glob(f'{UNFINISHED}*'):
+      shutil.rmtree(left, ignore_errors=True)
 
   def restore(self, template: Any) -> Any | None:
-    """The newest checkpoint that is whole, as numpy arrays; None where there is none.
-
-    Args:
-      template: a pytree of arrays or shapes of the expected structure.
-
-    Raises:
-      UserError: the newest whole checkpoint has other arrays than the template.
-    """
+    """As `restore`, and moves damaged steps out of the way, so that they can be saved anew."""
     self.wait()
-    for step in sorted(self._manager.all_steps(), reverse=True):
-      reason = damage(self.folder / str(step))
-      if reason:
-        self._set_aside(step, reason)
-        continue
-      manifest = json.loads((self.folder / str(step) / MANIFEST).read_text())
-      compare(manifest['arrays'], specification(template), self.folder / str(step))
-      empty = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), template)
-      return self._manager.restore(step, args=ocp.args.StandardRestore(empty))
-    return None
+    state, damaged = restore(self.folder, template)
+    for step in damaged:
+      aside = self.folder.parent / 'damaged' / str(step)
+      shutil.rmtree(aside, ignore_errors=True)
+      aside.parent.mkdir(exist_ok=True)
+      (self.folder / str(step)).rename(aside)
+      log.warning('moved the damaged checkpoint of step %d to %s', step, aside)
+    return state
 
-  def _set_aside(self, step: int, reason: str) -> None:
-    """Renames a damaged step, so that it is not looked at again and can be saved anew."""
-    aside = self.folder.parent / 'damaged' / f'{step}'
-    log.warning('checkpoint of step %d is damaged (%s): moved to %s', step, reason, aside)
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.parent.mkdir(exist_ok=True)
-    (self.folder / str(step)).rename(aside)
-    self._manager.reload()
+
+def restore(folder: Path, template: Any) -> tuple[Any | None, dict[int, str]]:
+  """The newest checkpoint that is whole, and what is wrong with those that are newer.
+
+  Writes nothing, and may read the folder of a run that is being trained.
+
+  Args:
+    folder: where the steps are; may be missing.
+    template: a pytree of arrays or shapes of the expected structure.
+
+  Returns:
+    The state as numpy arrays, or None where nothing was ever saved; the damage by step.
+
+  Raises:
+    UserError: every checkpoint is damaged, or the newest whole one has other arrays.
+  """
+  damaged: dict[int, str] = {}
+  for step in reversed(steps(folder)):
+    path = folder.resolve() / str(step)
+    reason = damage(path)
+    if reason is None:
+      for newer, why in damaged.items():
+        log.warning('the checkpoint of step %d in %s is damaged: %s', newer, folder, why)
+      try:
+        return read(path, template), damaged
+      except UserError:
+        if path.exists():
+          raise
+    if not path.exists():  # pruned by the run that is training there, so there is a newer one now
+      return restore(folder, template)
+    damaged[step] = reason
+  if damaged:
+    listed = ''.join(f'\n  step {step}: {reason}' for step, reason in damaged.items())
+    raise UserError(
+      f'no checkpoint in {folder} is whole; none of them was touched:{listed}\n'
+      'Bring one back from a copy, or train anew in another --workdir.'
+    )
+  return None, damaged
+
+
+def read(folder: Path, template: Any) -> Any:
+  """A step's state as numpy arrays.
+
+  Raises:
+    UserError: it has other arrays than the template, or Orbax cannot read it.
+  """
+  try:
+    compare(json.loads((folder / ARRAYS).read_text()), specification(template), folder)
+    empty = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), template)
+    with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as orbax:
+      return orbax.restore(folder, args=ocp.args.StandardRestore(empty))
+  except UserError:
+    raise
+  except Exception as error:
+    raise UserError(f'cannot read {folder}, whose sums are right: {error}') from error
+
+
+def steps(folder: Path) -> list[int]:
+  """The steps that were saved in a folder, in order."""
+  names = (path.name for path in folder.iterdir()) if folder.is_dir() else ()
+  return sorted(int(name) for name in names if name.isdecimal() and name.isascii())
 
 
 def specification(state: Any) -> dict[str, str]:
@@ -128,19 +190,32 @@ def compare(found: dict[str, str], expected: dict[str, str], folder: Path) -> No
 
 
 def digests(folder: Path) -> dict[str, str]:
-  """SHA-256 of every file below a folder, by its relative path."""
-  files = sorted(f for f in folder.rglob('*') if f.is_file() and f.name != MANIFEST)
-  return {str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
+  """SHA-256 of every file below a folder, but for the sums and hidden files, by relative path."""
+  result = {}
+  for path in sorted(folder.rglob('*')):
+    if path.is_file() and path.name != SUMS and not path.name.startswith('.'):
+      with path.open('rb') as file:
+        result[str(path.relative_to(folder))] = hashlib.file_digest(file, 'sha256').hexdigest()
+  return result
 
 
 def damage(folder: Path) -> str | None:
   """What is wrong with a step's folder, or None where every file is as it was written."""
   try:
-    expected = json.loads((folder / MANIFEST).read_text())['sha256']
+    lines = (folder / SUMS).read_text().splitlines()
+    expected = {name: digest for digest, _, name in (line.partition('  ') for line in lines)}
     found = digests(folder)
-  except FileNotFoundError:
-    return 'it was never finished'
-  except (OSError, ValueError, KeyError, TypeError) as error:
-    return f'its manifest cannot be read: {error}'
-  wrong = [name for name in expected if found.get(name) != expected[name]]
-  return f'{wrong[0]} is not as it was written' if wrong else None
+  except FileNotFoundError as error:
+    return f'{Path(error.filename).name} is missing'
+  except (OSError, ValueError) as error:
+    return f'its sums cannot be read: {error}'
+  if not expected:
+    return f'{SUMS} is empty'
+  for name in sorted(expected.keys() | found.keys()):
+    if name not in found:
+      return f'{name} is missing'
+    if name not in expected:
+      return f'{name} is not in {SUMS}'
+    if found[name] != expected[name]:
+      return f'{name} is not as it was written'
+  return None

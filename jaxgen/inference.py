@@ -9,8 +9,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from jaxgen import data, images, objective, parallel
-from jaxgen.checkpoint import Checkpoints
+from jaxgen import checkpoint, data, images, objective, parallel
 from jaxgen.errors import UserError
 from jaxgen.evaluation import GRID, Evaluation
 from jaxgen.workdir import image_shape
@@ -25,12 +24,8 @@ def restore(
     UserError: there is no checkpoint, or it is of another architecture.
   """
   model = objective.build(config, image_shape)
-  folder = workdir / 'checkpoints'
-  state = None
-  if folder.is_dir():
-    template = jax.eval_shape(lambda: parallel.initial_state(model, config.seed))
-    with Checkpoints(folder, config.checkpoint.keep) as checkpoints:
-      state = checkpoints.restore(template)
+  template = jax.eval_shape(lambda: parallel.initial_state(model, config.seed))
+  state, _ = checkpoint.restore(workdir / 'checkpoints', template)
   if state is None:
     raise UserError(f'{workdir} holds no checkpoint: train first, with --mode=train')
   return model, state
