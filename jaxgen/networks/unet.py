@@ -1,0 +1,221 @@
+"""The U-Net of denoising diffusion (Ho et al. 2020, app. B; Dhariwal & Nichol 2021, sec. 3).
+
+Going down, every level is a few residual blocks, and halves height and width; going up, every
+level doubles them, and its blocks also see what the way down has left on that level. Time enters
+every block as a scale and a shift after the normalisation. Every residual branch starts at zero,
+so that the network starts close to the identity's easy gradients and at the output 0.
+"""
+
+import math
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxgen.networks.convolution import Convolution
+
+zeros = nn.initializers.zeros
+
+
+class GroupNorm(nn.Module):
+  """Normalises groups of channels over the whole image (Wu & He 2018), in float32.
+
+  Moments are taken per channel and only then pooled over a group, and everything that follows is
+  one multiplication and one addition a pixel: several times faster than sums over groups.
+
+  Attributes:
+    dtype: of the output.
+    epsilon: added to the variance.
+  """
+
+  dtype: Any = jnp.float32
+  epsilon: float = 1e-5
+
+  @nn.compact
+  def __call__(self, x: jax.Array, scale_shift: jax.Array | None = None) -> jax.Array:
+    """(H, W, C), modulation (2 C,) -> (H, W, C)."""
+    features = x.shape[-1]
+    groups = math.gcd(features, max(1, min(32, features // 4)))
+    scale = self.param('scale', nn.initializers.ones, (features,))
+    bias = self.param('bias', zeros, (features,))
+    x = x.astype(jnp.float32)
+    moments = jnp.stack([x.mean((0, 1)), (x * x).mean((0, 1))]).reshape(2, groups, -1)
+    mean, square = jnp.repeat(moments.mean(-1), features // groups, axis=-1)
+    scale = scale * jax.lax.rsqrt(jnp.maximum(square - mean * mean, 0.0) + self.epsilon)
+    bias = bias - mean * scale
+    if scale_shift is not None:
+      factor, shift = jnp.split(scale_shift.astype(jnp.float32), 2)
+      scale, bias = scale * (1.0 + factor), bias * (1.0 + factor) + shift
+    return (x * scale[None, None] + bias[None, None]).astype(self.dtype)
+
+
+def timestep_embedding(t: jax.Array, features: int) -> jax.Array:
+  """() -> (features,): sines and cosines of t at frequencies 1 ... 1e-4 (Vaswani et al. 2017)."""
+  frequencies = jnp.exp(-math.log(1e4) * jnp.linspace(0.0, 1.0, features // 2))
+  angles = jnp.asarray(t, jnp.float32) * frequencies
+  return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)])
+
+
+class ResidualBlock(nn.Module):
+  """x + conv(swish(norm(conv(swish(norm(x)))))), the second norm modulated by time.
+
+  Attributes:
+    features: channels of the output.
+    dtype: of the computation.
+  """
+
+  features: int
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: jax.Array, time: jax.Array) -> jax.Array:
+    """(H, W, C), (time features,) -> (H, W, features)."""
+    scale_shift = nn.Dense(2 * self.features, dtype=self.dtype)(time)
+    h = nn.swish(GroupNorm(self.dtype)(x))
+    h = Convolution(self.features, dtype=self.dtype)(h)
+    h = nn.swish(GroupNorm(self.dtype)(h, scale_shift))
+    h = Convolution(self.features, kernel_init=zeros, dtype=self.dtype)(h)
+    if x.shape[-1] != self.features:
+      x = nn.Dense(self.features, dtype=self.dtype)(x)
+    return x + h
+
+
+class Attention(nn.Module):
+  """x + multi-head self-attention between all pixels (Dhariwal & Nichol 2021, sec. 3).
+
+  Attributes:
+    head_width: channels of one head.
+    dtype: of the computation.
+  """
+
+  head_width: int = 32
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """(H, W, C) -> (H, W, C)."""
+    features = x.shape[-1]
+    heads = max(1, features // self.head_width)
+    if features % heads:
+      raise ValueError(
+        f'{features} channels cannot be shared by {heads} heads of {self.head_width}: '
+        'let head_width divide channels'
+      )
+    h = GroupNorm(self.dtype)(x).reshape(-1, features)
+    q, k, v = jnp.split(nn.Dense(3 * features, dtype=self.dtype)(h), 3, axis=-1)
+    split = (len(h), heads, features // heads)
+    h = jax.nn.dot_product_attention(q.reshape(split), k.reshape(split), v.reshape(split))
+    h = nn.Dense(features, kernel_init=zeros, dtype=self.dtype)(h.reshape(-1, features))
+    return x + h.reshape(x.shape)
+
+
+def space_to_depth(x: jax.Array, factor: int) -> jax.Array:
+  """(H, W, C) -> (H / factor, W / factor, factor^2 C)."""
+  height, width, channels = x.shape
+  x = x.reshape(height // factor, factor, width // factor, factor, channels)
+  return x.swapaxes(1, 2).reshape(height // factor, width // factor, -1)
+
+
+def depth_to_space(x: jax.Array, factor: int) -> jax.Array:
+  """(H, W, factor^2 C) -> (factor H, factor W, C); the inverse of `space_to_depth`."""
+  height, width, _ = x.shape
+  x = x.reshape(height, width, factor, factor, -1)
+  return x.swapaxes(1, 2).reshape(factor * height, factor * width, -1)
+
+
+def check_divisible(height: int, width: int, patch: int, levels: int) -> None:
+  """Raises ValueError where the patches or the levels do not fit into the image."""
+  for size in (height, width):
+    if size % patch:
+      raise ValueError(
+        f'patches of {patch} do not tile a {height}x{width} image: choose network.patch to '
+        f'divide {size}, or resize the images'
+      )
+    sizes = [size // patch]
+    while sizes[-1] % 2 == 0:
+      sizes.append(sizes[-1] // 2)
+    if len(sizes) < levels:
+      times = {1: 'not at all', 2: 'once', 3: 'twice'}.get(len(sizes), f'{len(sizes) - 1} times')
+      raise ValueError(
+        f'{levels} multipliers halve a {height}x{width} image {levels - 1} times, but {size} can '
+        f'be halved {times}{" after patching" if patch > 1 else ""}: '
+        f'{" -> ".join(map(str, sizes))}; use at most {len(sizes)} multipliers or resize the '
+        f'images to a multiple of {patch * 2 ** (levels - 1)}'
+      )
+
+
+class UNet(nn.Module):
+  """Predicts from a noisy image and its diffusion time, e.g. the noise.
+
+  Attributes:
+    channels: at the first level.
+    multipliers: of `channels` at each level; every level but the first halves height and width.
+    blocks: residual blocks a level on the way down; one more on the way up.
+    attention: levels with self-attention after every block; -1 is the coarsest. Between the ways
+      down and up there always is one.
+    head_width: channels of one attention head.
+    patch: side of the squares of pixels that the network takes as one pixel of its first level;
+      2 makes it about four times faster.
+    output_channels: of the output, 0 for as many as the input has.
+    dtype: of the computation; parameters, normalisation and output are float32.
+  """
+
+  channels: int = 64
+  multipliers: tuple[int, ...] = (1, 2, 2)
+  blocks: int = 2
+  attention: tuple[int, ...] = (-1,)
+  head_width: int = 32
+  patch: int = 1
+  output_channels: int = 0
+  dtype: Any = jnp.float32
+
+  def block(self, x: jax.Array, time: jax.Array, level: int) -> jax.Array:
+    """A residual block of one level, with attention where the level has it."""
+    x = ResidualBlock(self.channels * self.multipliers[level], self.dtype)(x, time)
+    if level in {k % len(self.multipliers) for k in self.attention}:
+      x = Attention(self.head_width, self.dtype)(x)
+    return x
+
+  @nn.compact
+  def __call__(self, x: jax.Array, t: jax.Array) -> jax.Array:
+    """x (H, W, C), t () in steps of the order of 1 ... 1000 -> (H, W, output_channels or C).
+
+    Raises:
+      ValueError: the image cannot be halved as often as there are levels.
+    """
+    height, width, colours = x.shape
+    levels = range(len(self.multipliers))
+    check_divisible(height, width, self.patch, len(levels))
+    dense = partial(nn.Dense, dtype=self.dtype)
+
+    time = timestep_embedding(t, self.channels)
+    time = nn.swish(dense(4 * self.channels)(nn.swish(dense(4 * self.channels)(time))))
+
+    x = Convolution(self.channels, dtype=self.dtype)(space_to_depth(x, self.patch))
+    skips = [x]
+    for level in levels:
+      if level > 0:
+        x = dense(self.channels * self.multipliers[level - 1])(space_to_depth(x, 2))
+        skips.append(x)
+      for _ in range(self.blocks):
+        x = self.block(x, time, level)
+        skips.append(x)
+
+    x = ResidualBlock(x.shape[-1], self.dtype)(x, time)
+    x = Attention(self.head_width, self.dtype)(x)
+    x = ResidualBlock(x.shape[-1], self.dtype)(x, time)
+
+    for level in reversed(levels):
+      for _ in range(self.blocks + 1):
+        x = self.block(jnp.concatenate([x, skips.pop()], axis=-1), time, level)
+      if level > 0:
+        x = depth_to_space(dense(4 * x.shape[-1])(x), 2)
+
+    x = nn.swish(GroupNorm()(x))
+    features = self.patch**2 * (self.output_channels or colours)
+    return depth_to_space(Convolution(features, kernel_init=zeros)(x), self.patch)
+
+
+Denoiser = UNet
