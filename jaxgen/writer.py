@@ -1,6 +1,13 @@
-"""One call writes a step's numbers and pictures to metrics.jsonl, TensorBoard and PNG files."""
+"""One call writes a step's numbers and pictures to metrics.jsonl, TensorBoard and PNG files.
+
+Everything is written by the caller's thread and handed to the kernel at once: a killed process
+loses nothing, and a full disk is an error here and now.
+"""
 
 import json
+import socket
+import struct
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -9,25 +16,29 @@ import ml_collections
 import numpy as np
 
 from jaxgen.configuration import flatten
-from jaxgen.images import enlarge, grid, save_png, write_whole
+from jaxgen.images import as_png, enlarge, grid, save_png, write_whole
 
 METRICS = 'metrics.jsonl'
+VALIDATION = 'validation/'
 
 
 class Writer:
-  """Writes to a run's workdir; a context manager."""
+  """Writes to a run's workdir; a context manager.
+
+  Attributes:
+    evaluated: the last step whose validation is on record; 0 if there is none.
+  """
 
   def __init__(self, workdir: Path, config: ml_collections.ConfigDict, step: int) -> None:
     """Continues the records of a run at `step`: whatever was written after it is taken back."""
-    from tensorboardX import SummaryWriter
-
     self.workdir = workdir
-    keep_until(workdir / METRICS, step)
+    records = keep_until(workdir / METRICS, step)
+    validated = [r['step'] for r in records if any(name.startswith(VALIDATION) for name in r)]
+    self.evaluated = max(validated, default=0)
     self._metrics = (workdir / METRICS).open('a')
-    self._board = SummaryWriter(str(workdir), purge_step=step if step else None)
+    self._board = Board(workdir, step)
     fields = dict(flatten(config.to_dict()))
-    text = '\n'.join(f'    {name} = {value!r}' for name, value in fields.items())
-    self._board.add_text('config', text, step)
+    self._board.text('config', '\n'.join(f'    {n} = {v!r}' for n, v in fields.items()), step)
     self._hyperparameters = {
       name: value if isinstance(value, int | float | str) else repr(value)
       for name, value in fields.items()
@@ -49,42 +60,100 @@ class Writer:
     """A line of metrics.jsonl, and a point of each of TensorBoard's curves."""
     self._metrics.write(json.dumps({'step': step} | values) + '\n')
     self._metrics.flush()
-    for name, value in values.items():
-      self._board.add_scalar(name, value, step)
+    self._board.scalars(values, step)
 
   def pictures(self, step: int, name: str, images: np.ndarray, columns: int | None = None) -> None:
     """uint8 (N, H, W, C) as one sheet: in TensorBoard, and as figures/<name>.png (the latest)."""
     sheet = enlarge(grid(images, columns))
-    self._board.add_image(name, sheet, step, dataformats='HWC')
+    self._board.image(name, sheet, step)
     save_png(self.workdir / 'figures' / f'{name}.png', sheet)
 
   def hyperparameters(self, step: int, results: dict[str, float]) -> None:
     """The config's fields beside the run's results, for TensorBoard's HPARAMS tab."""
-    from tensorboardX.summary import hparams
-
-    summaries = hparams(self._hyperparameters, {f'result/{name}': 0.0 for name in results})
-    for summary in summaries:
-      self._board.file_writer.add_summary(summary)
-    for name, value in results.items():
-      self._board.add_scalar(f'result/{name}', value, step)
+    self._board.hyperparameters(
+      self._hyperparameters, {f'result/{name}': value for name, value in results.items()}, step
+    )
 
 
-def keep_until(path: Path, step: int) -> None:
-  """Drops the lines of a metrics.jsonl that come after a step, and a torn last line."""
+class Board:
+  """One TensorBoard event file, written without threads or queues that could fail unseen."""
+
+  def __init__(self, folder: Path, step: int) -> None:
+    """Starts a file that takes back the events after `step` of the files before it."""
+    from tensorboardX import proto, summary
+
+    self._event, self._summary = proto.event_pb2.Event, summary
+    # TensorBoard reads a run's files by name, and a clock may have been set back.
+    earlier = [int(name.split('.')[3]) for name in event_files(folder)]
+    number = max([int(time.time()), *(n + 1 for n in earlier)])
+    self._file = (folder / f'events.out.tfevents.{number}.{socket.gethostname()}').open('xb')
+    self._add(file_version='brain.Event:2')
+    start = proto.event_pb2.SessionLog(status=proto.event_pb2.SessionLog.START)
+    self._add(step=step + 1, session_log=start)
+
+  def _add(self, **fields: Any) -> None:
+    self._file.write(framed(self._event(wall_time=time.time(), **fields).SerializeToString()))
+    self._file.flush()
+
+  def text(self, name: str, text: str, step: int) -> None:
+    """Markdown."""
+    self._add(step=step, summary=self._summary.text(name, text))
+
+  def scalars(self, values: dict[str, float], step: int) -> None:
+    """A point of each curve."""
+    for name, value in values.items():
+      self._add(step=step, summary=self._summary.scalar(name, value))
+
+  def image(self, name: str, picture: np.ndarray, step: int) -> None:
+    """uint8 (H, W, C)."""
+    height, width, channels = picture.shape
+    summary = self._summary.Summary()
+    value = summary.value.add(tag=name)
+    value.image.height, value.image.width, value.image.colorspace = height, width, channels
+    value.image.encoded_image_string = as_png(picture)
+    self._add(step=step, summary=summary)
+
+  def hyperparameters(self, fields: dict[str, Any], results: dict[str, float], step: int) -> None:
+    """A row of the HPARAMS tab."""
+    for summary in self._summary.hparams(fields, dict.fromkeys(results, 0.0)):
+      self._add(summary=summary)
+    self.scalars(results, step)
+
+  def close(self) -> None:
+    """Ends the file."""
+    self._file.close()
+
+
+def event_files(folder: Path) -> list[str]:
+  """The names of the event files in a folder that bear a number, oldest first."""
+  names = (path.name for path in folder.glob('events.out.tfevents.*'))
+  return sorted(name for name in names if name.split('.')[3].isdecimal())
+
+
+def framed(content: bytes) -> bytes:
+  """A record of an event file: length and content, each with its checksum."""
+  from tensorboardX.record_writer import masked_crc32c
+
+  length = struct.pack('<Q', len(content))
+  sums = (struct.pack('<I', masked_crc32c(part)) for part in (length, content))
+  return length + next(sums) + content + next(sums)
+
+
+def keep_until(path: Path, step: int) -> list[dict[str, Any]]:
+  """Drops the lines of a metrics.jsonl that come after a step, and torn ones; gives the others."""
   if not path.exists():
-    return
-  kept = []
-  for line in path.read_text(errors='replace').splitlines():
-    record = parse(line)
-    if record is not None and record['step'] <= step:
-      kept.append(line + '\n')
-  write_whole(path, ''.join(kept).encode())
+    return []
+  records = [parse(line) for line in path.read_text(errors='replace').split('\n')]
+  kept = [record for record in records if record is not None and record['step'] <= step]
+  write_whole(path, ''.join(json.dumps(record) + '\n' for record in kept).encode())
+  return kept
 
 
 def parse(line: str) -> dict[str, Any] | None:
   """A line of metrics.jsonl, or None where it was torn."""
   try:
     record = json.loads(line)
-  except ValueError:
+  except (ValueError, RecursionError):
     return None
-  return record if isinstance(record, dict) and isinstance(record.get('step'), int) else None
+  whole = isinstance(record, dict) and type(record.get('step')) is int
+  return record if whole else None
