@@ -54,7 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(options: argparse.Namespace, config: object, workdir: Path) -> int:
   """Dispatches on the mode. Imports wait until the devices are chosen."""
   if options.mode == 'train':
-    from jaxgen.train import Stopped, train
+    from jaxgen.stopping import Stopped
+    from jaxgen.train import train
 
     try:
       train(config, workdir)

@@ -1,12 +1,8 @@
 """Assemble, restore, loop: training any objective, resumable at every step."""
 
-import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import jax
@@ -17,16 +13,9 @@ from clu import parameter_overview
 from jaxgen import configuration, data, objective, parallel
 from jaxgen.checkpoint import Checkpoints
 from jaxgen.evaluation import GRID, Evaluation, require_finite
+from jaxgen.stopping import StopRequests
 from jaxgen.workdir import claim, describe
-from jaxgen.writer import Writer
-
-
-class Stopped(Exception):
-  """A signal asked the run to stop; its state is saved."""
-
-  def __init__(self, number: int, step: int) -> None:
-    super().__init__(f'{signal.Signals(number).name}: stopped at step {step}, which is saved')
-    self.exit_code = 128 + number  # as shells and schedulers report it
+from jaxgen.writer import VALIDATION, Writer
 
 
 def train(config: ml_collections.ConfigDict, workdir: Path) -> None:
@@ -34,12 +23,12 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> None:
 
   Raises:
     UserError: bad config, data or workdir, or a loss that is not finite.
-    Stopped: SIGTERM or SIGINT arrived.
+    Stopped: SIGTERM or SIGINT arrived, or nobody reads the output any more.
   """
   configuration.validate(config, jax.device_count())
   dataset = data.load(config.data)
   model = objective.build(config, dataset.image_shape)
-  with claim(workdir), stop_requests() as requests:
+  with claim(workdir), StopRequests() as requests:
     configuration.save(config, workdir)
     describe(workdir, dataset.image_shape)
     state = parallel.initial_state(model, config.seed)
@@ -48,8 +37,8 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> None:
       start = int(state.step)
       with Writer(workdir, config, start) as writer:
         announce(config, workdir, dataset, state)
-        run = Run(config, model, dataset, writer, checkpoints)
-        run.loop(state, start, requests)
+        run = Run(config, model, dataset, writer, checkpoints, requests)
+        run.loop(state, start)
   print(f'Finished: step {config.num_steps} of {config.num_steps} in {workdir}', flush=True)
 
 
@@ -63,16 +52,24 @@ class Run:
     dataset: data.Dataset,
     writer: Writer,
     checkpoints: Checkpoints,
+    requests: StopRequests,
   ) -> None:
     self.config, self.dataset, self.writer, self.checkpoints = config, dataset, writer, checkpoints
+    self.requests = requests
     self.update = parallel.train_steps(model, config.seed, config.ema_decay)
     self.evaluation = Evaluation(model, config)
     self.pending: list[tuple[int, Any]] = []  # metrics still on the devices
     self.logged = (0, time.monotonic())
 
-  def loop(self, state: parallel.TrainState, start: int, requests: list[int]) -> None:
-    """Updates, logs, evaluates and saves until the last step or a request to stop."""
+  def loop(self, state: parallel.TrainState, start: int) -> None:
+    """Updates, logs, saves and evaluates until the last step or a request to stop.
+
+    Saves before it evaluates, so that a run stopped in a long evaluation resumes with it.
+    """
     config, stride = self.config, self.config.steps_per_call
+    self.requests.safe(start)
+    if self.evaluates(start) and self.writer.evaluated < start:
+      self.evaluate(start, state)
     self.logged = (start, time.monotonic())
 
     def read(step: int) -> np.ndarray:
@@ -82,18 +79,22 @@ class Run:
 
     for step, batches in data.prefetch(read, range(start, config.num_steps, stride)):
       state, metrics = self.update(state, batches)
+      self.requests.saved = None
       self.pending.append((step, metrics))
       done = step + stride
-      last = done >= config.num_steps
-      if requests and not last:
-        self.save(done, state)
-        raise Stopped(requests[0], done)
-      if last or done % config.log_every == 0:
+      pause = self.requests.number or self.evaluates(done)
+      if pause or due(done, config.log_every):
         self.log(done)
-      if last or due(done, config.evaluation.every):
-        self.evaluate(done, state)
-      if last or due(done, config.checkpoint.every):
+      if pause or due(done, config.checkpoint.every):
         self.save(done, state)
+      if pause:
+        self.checkpoints.wait()
+        self.requests.safe(done)
+        self.evaluate(done, state)
+
+  def evaluates(self, step: int) -> bool:
+    """Whether this step is followed by an evaluation: every so often, and after the last."""
+    return step == self.config.num_steps or due(step, self.config.evaluation.every)
 
   def log(self, step: int) -> None:
     """Fetches the metrics since the last log, checks every one, and writes their means."""
@@ -103,7 +104,8 @@ class Run:
     rate = (step - before) / max(now - then, 1e-9)
     self.logged = (step, now)
     self.writer.scalars(step, means | {'images_per_second': rate * self.config.batch_size})
-    print(progress(step, self.config.num_steps, rate, self.config.batch_size, means), flush=True)
+    num_steps, batch_size = self.config.num_steps, self.config.batch_size
+    self.requests.say(progress(step, num_steps, rate, batch_size, means))
 
   def fetch(self) -> dict[str, float]:
     """Means of the pending metrics by name.
@@ -127,15 +129,16 @@ class Run:
     validation = self.dataset.validation.images
     shown = validation[np.arange(min(len(validation), self.config.evaluation.validation_images))]
     means = self.evaluation.measure(state.ema, shown)
-    self.writer.scalars(step, {f'validation/{name}': value for name, value in means.items()})
     samples = np.concatenate(list(self.evaluation.samples(state.ema, GRID)))
     self.writer.pictures(step, 'samples', samples)
     for name, rows in self.evaluation.figures(state.ema, validation).items():
       self.writer.pictures(step, name, rows.reshape(-1, *rows.shape[2:]), columns=rows.shape[1])
     if step == self.config.num_steps:
       self.writer.hyperparameters(step, means)
+    # Last, for it says that the evaluation of this step is done.
+    self.writer.scalars(step, {VALIDATION + name: value for name, value in means.items()})
     seconds = time.monotonic() - began
-    print(f'step {step}: validation {summary(means)} ({seconds:.1f} s)', flush=True)
+    self.requests.say(f'step {step}: validation {summary(means)} ({seconds:.1f} s)')
     self.logged = (self.logged[0], self.logged[1] + seconds)
 
   def save(self, step: int, state: parallel.TrainState) -> None:
@@ -148,25 +151,6 @@ class Run:
 def due(step: int, every: int) -> bool:
   """Whether something that happens every so many steps (0: never) happens after this one."""
   return every > 0 and step % every == 0
-
-
-@contextmanager
-def stop_requests() -> Iterator[list[int]]:
-  """A list that receives SIGTERM and SIGINT; a second SIGINT interrupts at once."""
-  requests: list[int] = []
-
-  def request(number: int, frame: FrameType | None) -> None:
-    requests.append(number)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    name = signal.Signals(number).name
-    print(f'{name}: saving after this step (Ctrl-C again stops at once)', file=sys.stderr)
-
-  before = {number: signal.signal(number, request) for number in (signal.SIGTERM, signal.SIGINT)}
-  try:
-    yield requests
-  finally:
-    for number, handler in before.items():
-      signal.signal(number, handler)
 
 
 def announce(
