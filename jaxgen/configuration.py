@@ -3,6 +3,7 @@
 import difflib
 import importlib.util
 import json
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,7 +19,23 @@ from jaxgen.images import write_whole
 FILE = 'config.json'
 
 # Fields that change what is watched and kept, not what is computed: a run may resume with others.
-FREE = ('log_every', 'checkpoint.', 'evaluation.')
+# Data may move, and be held in memory or not: `workdir.describe` checks that they are the same.
+FREE = ('log_every', 'checkpoint.', 'evaluation.', 'data.path', 'data.memory_limit')
+
+# What every config holds; objectives, networks and optimizers check their own sections.
+REQUIRED = {
+  **dict.fromkeys(('seed', 'num_steps', 'batch_size', 'steps_per_call', 'log_every'), int),
+  **dict.fromkeys(('checkpoint.every', 'checkpoint.keep', 'evaluation.every'), int),
+  **dict.fromkeys(('evaluation.batch_size', 'evaluation.validation_images'), int),
+  **dict.fromkeys(('data.image_size', 'data.channels', 'data.memory_limit'), int),
+  **dict.fromkeys(('ema_decay', 'data.validation_fraction', 'data.test_fraction'), float),
+  **dict.fromkeys(('data.name', 'data.path', 'objective.name', 'network.name'), str),
+  'optimizer.name': str,
+}
+
+# Integers that may be zero, where it means none, never, as it is, or only at the end.
+MAY_BE_ZERO = ('seed', 'checkpoint.every', 'evaluation.every', 'data.', 'optimizer.', 'objective.')
+SIZES = ('latent', 'samples', 'importance_samples', 'critic_steps', 'timesteps', 'sampling_steps')
 
 
 def load(
@@ -57,7 +74,10 @@ def execute(source: str) -> ml_collections.ConfigDict:
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.get_config(*([argument] if colon else []))
+    config = module.get_config(*([argument] if colon else []))
+    if not isinstance(config, ml_collections.ConfigDict):
+      raise TypeError(f'get_config returned {type(config).__name__}, not a ConfigDict')
+    return config
   except UserError:
     raise
   except Exception as error:  # the file is the user's own program: whatever it raises is its fault
@@ -72,20 +92,44 @@ def override(
   """Applies `--config.field=value` arguments, each typed as the field is."""
   known = dict(flatten(config.to_dict()))
   for argument in overrides:
-    field = argument.partition('=')[0].removeprefix('--config.')
-    if argument.startswith('--config.') and field not in known:
+    field, equals, _ = argument.removeprefix('--config.').partition('=')
+    if not argument.startswith('--config.'):
+      continue
+    if field not in known:
       close = difflib.get_close_matches(field, known, n=1, cutoff=0.5)
       meant = f' Did you mean {close[0]!r}?' if close else ''
       raise UserError(f'unknown config field {field!r}.{meant} Known: {", ".join(known)}.')
-  values, command = flags.FlagValues(), ['jaxgen', *overrides]
-  config_flags.DEFINE_config_dict('config', config, flag_values=values, sys_argv=command)
+    if not equals and not isinstance(known[field], bool):
+      raise UserError(f'{argument} needs a value: write {argument}={known[field]}')
+  flag_values, command = flags.FlagValues(), ['jaxgen', *overrides]
   try:
-    stray = values(command)[1:]
-  except (flags.Error, TypeError, ValueError) as error:
-    raise UserError(str(error)) from error
+    config_flags.DEFINE_config_dict('config', config, flag_values=flag_values, sys_argv=command)
+    stray = flag_values(command)[1:]
+  except (flags.Error, TypeError, ValueError, AttributeError, KeyError) as error:
+    raise UserError(mismatch(overrides, known) or str(error)) from error
   if stray:
     raise UserError(f'stray argument {stray[0]!r}: write overrides as --config.field=value')
-  return values.config
+  for field, value in flatten(flag_values.config.to_dict()):
+    kinds = {type(item) for item in known[field]} if isinstance(value, tuple) else set()
+    if kinds and not {type(item) for item in value} <= kinds:
+      raise UserError(f'config.{field}={value!r} must hold items like those of {known[field]}')
+  return flag_values.config
+
+
+def mismatch(overrides: Sequence[str], known: dict[str, Any]) -> str | None:
+  """A message about the first override whose value is not of its field's type."""
+  for argument in overrides:
+    field, _, value = argument.removeprefix('--config.').partition('=')
+    kind = type(known.get(field))
+    try:
+      if kind in (int, float):
+        kind(value)
+      elif kind is bool and value.lower() not in ('', 'true', 'false', '1', '0', 't', 'f'):
+        raise ValueError
+    except ValueError:
+      named = {int: 'a whole number', float: 'a number', bool: 'true or false'}[kind]
+      return f'{argument}: {field} takes {named}, as in --config.{field}={known[field]}'
+  return None
 
 
 def flatten(tree: dict[str, Any], prefix: str = '') -> Iterator[tuple[str, Any]]:
@@ -103,23 +147,25 @@ def validate(config: ml_collections.ConfigDict, devices: int) -> None:
   Raises:
     UserError: names the field, its value and what would do.
   """
-  for name, value in flatten(config.to_dict()):
-    positive = name.startswith('network.') or name in POSITIVE
+  fields = dict(flatten(config.to_dict()))
+  for name, kind in REQUIRED.items():
+    if name not in fields:
+      raise UserError(f'the config lacks {name}; experiments/common.py shows what a config holds')
+    if type(fields[name]) is not kind and not (kind is float and type(fields[name]) is int):
+      raise UserError(f'config.{name}={fields[name]!r} must be of type {kind.__name__}')
+  for name, value in fields.items():
     for number in value if isinstance(value, tuple) else (value,):
-      if isinstance(number, bool | str | float):
-        continue
-      if number < (1 if positive else 0):
-        least = 'positive' if positive else 'zero or positive'
-        raise UserError(f'config.{name}={value} must be {least}')
+      check_number(name, value, number)
   if not 0.0 <= config.ema_decay < 1.0:
     raise UserError(f'config.ema_decay={config.ema_decay} must lie in [0, 1)')
+  if config.seed >= 2**32:
+    raise UserError(f'config.seed={config.seed} must be below 2**32')
   steps = config.steps_per_call
   for name in ('num_steps', 'log_every', 'checkpoint.every', 'evaluation.every'):
-    value = dict(flatten(config.to_dict()))[name]
-    if value % steps:
+    if fields[name] % steps:
       raise UserError(
-        f'config.{name}={value} must be a multiple of config.steps_per_call={steps}, the updates '
-        'done in one dispatch'
+        f'config.{name}={fields[name]} must be a multiple of config.steps_per_call={steps}, the '
+        'updates done in one dispatch'
       )
   share = devices * config.objective.get('critic_steps', 1)
   if config.batch_size % share:
@@ -131,15 +177,31 @@ def validate(config: ml_collections.ConfigDict, devices: int) -> None:
     )
 
 
-POSITIVE = ('num_steps', 'batch_size', 'steps_per_call', 'log_every', 'evaluation.batch_size')
+def check_number(name: str, value: Any, number: Any) -> None:
+  """Raises UserError where a field's number is negative, zero or infinite and may not be."""
+  if isinstance(number, float):
+    if not math.isfinite(number):
+      raise UserError(f'config.{name}={value} must be finite')
+    if number < 0 and 'optimizer.' in name:
+      raise UserError(f'config.{name}={value} must not be negative')
+  elif isinstance(number, int) and not isinstance(number, bool):
+    zero = name.startswith(MAY_BE_ZERO) or 'optimizer.' in name
+    zero = zero and name.rpartition('.')[2] not in SIZES
+    if number < (0 if zero else 1):
+      raise UserError(f'config.{name}={value} must be {"zero or " * zero}positive')
+  elif not isinstance(number, str | bool):
+    raise UserError(f'config.{name}={value!r} is neither number, text, true, false nor a tuple')
 
 
 def read(workdir: Path) -> ml_collections.ConfigDict:
   """The config saved in a workdir: JSON, never executed."""
   path = workdir / FILE
   try:
-    return ml_collections.ConfigDict(tuples(json.loads(path.read_text())))
-  except (OSError, ValueError, AttributeError) as error:
+    saved = json.loads(path.read_text())
+    if not isinstance(saved, dict):
+      raise TypeError(f'it holds {type(saved).__name__}, not a dict')
+    return ml_collections.ConfigDict(tuples(saved))
+  except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
     raise UserError(f'cannot read {path}: {error}') from error
 
 
@@ -153,15 +215,19 @@ def tuples(value: Any) -> Any:
 def save(config: ml_collections.ConfigDict, workdir: Path) -> None:
   """Writes the resolved config to the workdir.
 
+  A run may resume with other FREE fields. With constant learning rates it may also go on to a
+  larger num_steps: no step depends on how many follow.
+
   Raises:
     UserError: the workdir holds a run whose config differs in a field that changes its results.
   """
   if (workdir / FILE).exists():
     saved, wanted = (dict(flatten(c.to_dict())) for c in (read(workdir), config))
+    free = FREE + (('num_steps',) if extends(saved, wanted) else ())
     different = [
       f'  {name}: {saved.get(name)!r} there, {wanted.get(name)!r} now'
       for name in sorted(saved.keys() | wanted.keys())
-      if saved.get(name) != wanted.get(name) and not name.startswith(FREE)
+      if saved.get(name) != wanted.get(name) and not name.startswith(free)
     ]
     if different:
       raise UserError(
@@ -170,3 +236,11 @@ def save(config: ml_collections.ConfigDict, workdir: Path) -> None:
         + '\nUse another --workdir, or the config of that run.'
       )
   write_whole(workdir / FILE, json.dumps(config.to_dict(), indent=2).encode())
+
+
+def extends(saved: dict[str, Any], wanted: dict[str, Any]) -> bool:
+  """Whether more steps are wanted than saved, and no rate is scheduled over their number."""
+  constant = all(
+    value == 'constant' for name, value in wanted.items() if name.endswith('optimizer.schedule')
+  )
+  return constant and wanted['num_steps'] > saved.get('num_steps', 0)

@@ -9,8 +9,19 @@ os.environ.setdefault(
   'JAX_COMPILATION_CACHE_DIR', str(Path(__file__).parent.parent / '.pytest_cache' / 'xla')
 )
 
+import hypothesis
 import jax
 
 jax.config.update('jax_num_cpu_devices', 4)
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
+
+# Seconds say nothing on a busy machine, and a test that fails must fail again.
+hypothesis.settings.register_profile(
+  'tests',
+  deadline=None,
+  derandomize=True,
+  max_examples=50,
+  suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile('tests')
