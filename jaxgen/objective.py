@@ -1,6 +1,9 @@
 """What a generative model is here: four functions, and the one verb that trains it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -64,12 +67,12 @@ def descend(
     `loss`, `gradient_norm` and `parameter_norm` (Euclidean, of the updated parameters).
   """
 
-  def mean_loss(params: Params) -> tuple[jax.Array, Metrics]:
-    losses, metrics = jax.vmap(loss, in_axes=(None, *(0 for _ in batch)))(params, *batch)
+  def mean_loss(params: Params, *examples: jax.Array) -> tuple[jax.Array, Metrics]:
+    losses, metrics = jax.vmap(loss, in_axes=(None, *(0 for _ in examples)))(params, *examples)
     return losses.mean(), jax.tree.map(jnp.mean, metrics | {'loss': losses})
 
-  gradient, metrics = jax.grad(mean_loss, has_aux=True)(params)
-  gradient, metrics = jax.lax.pmean((gradient, metrics), AXIS)
+  gradient_of = partial(jax.grad(mean_loss, has_aux=True), params)
+  gradient, metrics = REDUCTIONS[_reduction.get()](gradient_of, batch)
   updates, opt_state = optimizer.update(gradient, opt_state, params)
   params = optax.apply_updates(params, updates)
   norms = {
@@ -77,6 +80,51 @@ def descend(
     'parameter_norm': optax.tree.norm(params),
   }
   return params, opt_state, metrics | norms
+
+
+def mean_reduction(gradient_of: Callable[..., Any], batch: tuple[jax.Array, ...]) -> Any:
+  """The mean over devices of each device's mean: fast; equal for any device count to rounding."""
+  return jax.lax.pmean(gradient_of(*batch), AXIS)
+
+
+def ordered_reduction(gradient_of: Callable[..., Any], batch: tuple[jax.Array, ...]) -> Any:
+  """The mean over BLOCKS fixed blocks of the batch, summed in one order: the same bits on any
+  number of devices that divides BLOCKS.
+
+  Block b holds the images whose place in the global batch is b modulo BLOCKS. The loop over blocks
+  keeps XLA from fusing them into differently rounded sums.
+  """
+  devices = jax.lax.axis_size(AXIS)
+  blocks = BLOCKS // devices  # on this device: block k * devices + device
+  cut = tuple(jnp.swapaxes(a.reshape(-1, blocks, *a.shape[1:]), 0, 1) for a in batch)
+  _, here = jax.lax.scan(lambda _, block: (None, gradient_of(*block)), None, cut)
+  there = jax.lax.all_gather(here, AXIS, axis=1)  # (blocks, devices, ...), in block order
+  total, _ = jax.lax.scan(
+    lambda total, block: (jax.tree.map(jnp.add, total, block), None),
+    jax.tree.map(lambda g: jnp.zeros_like(g[0, 0]), there),
+    jax.tree.map(lambda g: g.reshape(BLOCKS, *g.shape[2:]), there),
+  )
+  return jax.tree.map(lambda g: g / BLOCKS, total)
+
+
+BLOCKS = (
+  16  # of an ordered reduction; two or more on each of up to 8 devices, as XLA unrolls loops of one
+)
+REDUCTIONS = {'mean': mean_reduction, 'ordered': ordered_reduction}
+_reduction: ContextVar[str] = ContextVar('reduction', default='mean')
+
+
+@contextmanager
+def reducing(name: str) -> Iterator[None]:
+  """While a step is traced: how `descend` averages over the batch, 'mean' or 'ordered'.
+
+  A property of the run, which no objective needs to know.
+  """
+  token = _reduction.set(name)
+  try:
+    yield
+  finally:
+    _reduction.reset(token)
 
 
 def prefix(name: str, metrics: Metrics) -> Metrics:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgen import images as pixels
-from jaxgen.objective import AXIS, Key, Keys, Metrics, Objective, OptState, Params
+from jaxgen.objective import AXIS, Key, Keys, Metrics, Objective, OptState, Params, reducing
 
 
 class TrainState(NamedTuple):
@@ -33,7 +33,7 @@ def image_keys(key: Key, indices: jax.Array) -> Keys:
 
 def initial_state(objective: Objective, seed: int) -> TrainState:
   """The state at step 0. The average is a copy: a donated buffer must not serve twice."""
-  params, opt_state = jax.jit(objective.init)(purpose_key(seed, 'init'))
+  params, opt_state = objective.init(purpose_key(seed, 'init'))
   return TrainState(jnp.int32(0), params, opt_state, jax.tree.map(jnp.copy, params))
 
 
@@ -47,7 +47,7 @@ def moving_average(ema: Params, params: Params, decay: float, step: jax.Array) -
 
 
 def train_step(
-  objective: Objective, seed: int, ema_decay: float
+  objective: Objective, seed: int, ema_decay: float, reduction: str = 'mean'
 ) -> Callable[[TrainState, jax.Array], tuple[TrainState, Metrics]]:
   """One update on one device's share of a batch: state, uint8 (B / D, H, W, C) -> state, metrics.
 
@@ -59,9 +59,10 @@ def train_step(
   def step(state: TrainState, batch: jax.Array) -> tuple[TrainState, Metrics]:
     places = jnp.arange(len(batch)) * jax.lax.axis_size(AXIS) + jax.lax.axis_index(AXIS)
     keys = image_keys(jax.random.fold_in(root, state.step), places)
-    params, opt_state, metrics = objective.update(
-      state.params, state.opt_state, pixels.from_uint8(batch), keys
-    )
+    with reducing(reduction):
+      params, opt_state, metrics = objective.update(
+        state.params, state.opt_state, pixels.from_uint8(batch), keys
+      )
     ema = moving_average(state.ema, params, ema_decay, state.step)
     return TrainState(state.step + 1, params, opt_state, ema), metrics
 
@@ -69,7 +70,7 @@ def train_step(
 
 
 def train_steps(
-  objective: Objective, seed: int, ema_decay: float
+  objective: Objective, seed: int, ema_decay: float, reduction: str = 'mean'
 ) -> Callable[[TrainState, jax.Array], tuple[TrainState, Metrics]]:
   """Several updates in one dispatch, over all devices.
 
@@ -77,7 +78,7 @@ def train_steps(
     state, uint8 (D, S, B / D, H, W, C) -> state after S updates, metrics each (S,). The state's
     buffers are donated.
   """
-  step = train_step(objective, seed, ema_decay)
+  step = train_step(objective, seed, ema_decay, reduction)
 
   def steps(state: TrainState, batches: jax.Array) -> tuple[TrainState, Metrics]:
     # A loop of one would still be a while loop, in which XLA compiles for size rather than speed.
@@ -87,14 +88,17 @@ def train_steps(
 
 
 def shard(batches: np.ndarray, devices: int) -> np.ndarray:
-  """(S, B, ...) -> (D, S, B / D, ...): image i of a batch goes to device i mod D.
+  """(S, B, ...) -> (L, S, B / D, ...): image i of a batch goes to device i mod D.
+
+  Only the L of all D devices that belong to this process get their share here.
 
   Dealing images out like cards keeps the k-th slice of a batch the same set of images for any
   device count, which algorithms with several critic steps rely on.
   """
   steps, size = batches.shape[:2]
   dealt = batches.reshape(steps, size // devices, devices, *batches.shape[2:])
-  return np.ascontiguousarray(np.moveaxis(dealt, 2, 0))
+  first = jax.process_index() * jax.local_device_count()
+  return np.moveaxis(dealt, 2, 0)[first : first + jax.local_device_count()]
 
 
 def map_images(
@@ -115,7 +119,7 @@ def map_images(
   def over_devices(params: Params, batch: tuple[Any, ...]) -> Any:
     return jax.vmap(lambda example: function(params, *example))(batch)
 
-  call = jax.pmap(over_devices, in_axes=(None, 0))
+  call = jax.pmap(over_devices, in_axes=(None, 0), devices=jax.local_devices())
 
   def apply(params: Params, *arrays: np.ndarray) -> Iterator[Any]:
     devices, count = jax.local_device_count(), len(arrays[0])

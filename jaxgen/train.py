@@ -31,7 +31,7 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> None:
   with claim(workdir), StopRequests() as requests:
     configuration.save(config, workdir)
     describe(workdir, dataset.image_shape)
-    state = parallel.initial_state(model, config.seed)
+    state = jax.device_get(jax.jit(lambda: parallel.initial_state(model, config.seed))())
     with Checkpoints(workdir / 'checkpoints', config.checkpoint.keep) as checkpoints:
       state = checkpoints.restore(state) or state
       start = int(state.step)
@@ -56,7 +56,7 @@ class Run:
   ) -> None:
     self.config, self.dataset, self.writer, self.checkpoints = config, dataset, writer, checkpoints
     self.requests = requests
-    self.update = parallel.train_steps(model, config.seed, config.ema_decay)
+    self.update = parallel.train_steps(model, config.seed, config.ema_decay, config.reduction)
     self.evaluation = Evaluation(model, config)
     self.pending: list[tuple[int, Any]] = []  # metrics still on the devices
     self.logged = (0, time.monotonic())
@@ -74,8 +74,10 @@ class Run:
 
     def read(step: int) -> np.ndarray:
       images = self.dataset.train.images
-      batches = data.batches(images, config.batch_size, config.seed, step, stride)
-      return parallel.shard(batches, jax.device_count())
+      steps = range(step, step + stride)
+      order = [data.batch_rows(len(images), config.batch_size, config.seed, s) for s in steps]
+      rows = parallel.shard(np.stack(order), jax.device_count())
+      return images[rows.ravel()].reshape(*rows.shape, *images.shape[1:])
 
     for step, batches in data.prefetch(read, range(start, config.num_steps, stride)):
       state, metrics = self.update(state, batches)
