@@ -1,0 +1,129 @@
+"""Every optimizer's steps against their closed forms."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxgen import optimizers
+
+STEPS = 20
+
+
+def walk(
+  gradients: list[list[float]], start: tuple[float, ...] = (0.0, 0.0), **fields: float | str
+) -> np.ndarray:
+  """Parameters after each of these gradients, (len(gradients), len(start))."""
+  optimizer = optimizers.build(num_steps=STEPS, **fields)
+  params = jnp.array(start)
+  state = optimizer.init(params)
+  path = []
+  for gradient in gradients:
+    updates, state = optimizer.update(jnp.array(gradient), state, params)
+    params = optax.apply_updates(params, updates)
+    path.append(params)
+  return np.asarray(path)
+
+
+@pytest.mark.parametrize('name', ['adam', 'adamw'])
+def test_first_step_of_adam_is_the_rate_times_the_sign(name: str) -> None:
+  path = walk([[3.0, -0.02]], name=name, learning_rate=0.1)
+  np.testing.assert_allclose(path[0], [-0.1, 0.1], rtol=1e-5)
+
+
+def test_adam_follows_its_recursion() -> None:
+  gradients, b1, b2 = np.array([[1.0, -2.0], [0.5, 4.0], [-3.0, 0.1]]), 0.5, 0.9
+  mean, square, params = np.zeros(2), np.zeros(2), np.zeros(2)
+  expected = []
+  for i, g in enumerate(gradients, 1):
+    mean, square = b1 * mean + (1 - b1) * g, b2 * square + (1 - b2) * g**2
+    params = params - 0.1 * (mean / (1 - b1**i)) / np.sqrt(square / (1 - b2**i))
+    expected.append(params)
+  path = walk(gradients.tolist(), name='adam', learning_rate=0.1, b1=b1, b2=b2)
+  np.testing.assert_allclose(path, expected, rtol=1e-5)
+
+
+def test_sgd_without_momentum_subtracts_gradients() -> None:
+  gradients = [[1.0, -2.0], [0.5, 4.0], [-3.0, 0.1]]
+  path = walk(gradients, name='sgd', learning_rate=0.1, b1=0.0)
+  np.testing.assert_allclose(path, -0.1 * np.cumsum(gradients, axis=0), rtol=1e-6)
+
+
+def test_momentum_of_sgd_sums_decayed_gradients() -> None:
+  path = walk([[1.0, 2.0], [0.0, 0.0], [0.0, 0.0]], name='sgd', learning_rate=0.1, b1=0.5)
+  weights = np.array([1.0, 1.5, 1.75])[:, None]
+  np.testing.assert_allclose(path, -0.1 * weights * np.array([[1.0, 2.0]]), rtol=1e-6)
+
+
+def test_rmsprop_divides_by_the_root_of_the_mean_square() -> None:
+  path = walk([[2.0, -0.5]], name='rmsprop', learning_rate=0.01, b1=0.0, b2=0.99)
+  np.testing.assert_allclose(path[0], [-0.1, 0.1], rtol=1e-3)  # 0.01 / sqrt(1 - 0.99)
+
+
+def test_adamw_decays_parameters_apart_from_gradients() -> None:
+  path = walk(
+    [[0.0, 0.0]] * 3, start=(2.0, -4.0), name='adamw', learning_rate=0.1, weight_decay=0.5
+  )
+  factors = (1 - 0.1 * 0.5) ** np.arange(1, 4)
+  np.testing.assert_allclose(path, factors[:, None] * np.array([[2.0, -4.0]]), rtol=1e-6)
+
+
+@pytest.mark.parametrize(('gradient', 'norm'), [([30.0, 40.0], 5.0), ([0.3, 0.4], 0.5)])
+def test_clipping_bounds_the_norm_and_keeps_the_direction(
+  gradient: list[float], norm: float
+) -> None:
+  path = walk([gradient], name='sgd', learning_rate=1.0, b1=0.0, clip_norm=5.0)
+  np.testing.assert_allclose(path[0], -norm * np.array([0.6, 0.8]), rtol=1e-6)
+
+
+def rates(**fields: float | str) -> np.ndarray:
+  """The learning rate of every step: what plain SGD moves under a gradient of 1."""
+  path = walk([[1.0]] * STEPS, start=(0.0,), name='sgd', b1=0.0, learning_rate=0.5, **fields)
+  return -np.diff(path[:, 0], prepend=0.0)
+
+
+def test_constant_rate() -> None:
+  np.testing.assert_allclose(rates(), 0.5, rtol=1e-5)
+
+
+def test_warmup_rises_linearly_from_zero() -> None:
+  expected = 0.5 * np.minimum(np.arange(STEPS) / 5, 1.0)
+  np.testing.assert_allclose(rates(warmup_steps=5), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize('warmup', [0, 5])
+def test_cosine_decays_to_zero_after_warmup(warmup: int) -> None:
+  step = np.arange(STEPS)
+  decay = 0.25 * (1 + np.cos(np.pi * (step - warmup) / (STEPS - warmup)))
+  expected = np.where(step < warmup, 0.5 * step / max(warmup, 1), decay)
+  actual = rates(schedule='cosine', warmup_steps=warmup)
+  np.testing.assert_allclose(actual, expected, atol=1e-6)
+  assert actual.max() == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+  ('fields', 'message'),
+  [
+    ({'name': 'adan'}, "optimizer.name='adan'; choose one of adam"),
+    ({'name': 'adam', 'schedule': 'step'}, "optimizer.schedule='step'; choose constant or cosine"),
+    ({'name': 'adam', 'weight_decay': 0.1}, 'use adamw'),
+  ],
+)
+def test_what_cannot_be_built_says_what_can(fields: dict[str, object], message: str) -> None:
+  with pytest.raises(ValueError, match=message):
+    optimizers.build(learning_rate=0.1, num_steps=STEPS, **fields)
+
+
+def test_an_unknown_field_is_an_error() -> None:
+  with pytest.raises(TypeError, match='learning_rat'):
+    optimizers.build(name='adam', learning_rat=0.1, num_steps=STEPS)
+
+
+def test_state_of_a_tree_of_parameters_is_float32() -> None:
+  optimizer = optimizers.build('adam', 0.1, STEPS, clip_norm=1.0, warmup_steps=2)
+  params = {'kernel': jnp.ones((2, 3)), 'bias': jnp.ones(3)}
+  updates, state = optimizer.update(params, optimizer.init(params), params)
+  assert {x.dtype for x in jax.tree.leaves(updates)} == {jnp.dtype('float32')}
+  floats = [x for x in jax.tree.leaves(state) if jnp.issubdtype(x.dtype, jnp.floating)]
+  assert {x.dtype for x in floats} == {jnp.dtype('float32')}
