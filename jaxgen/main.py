@@ -4,12 +4,15 @@ import argparse
 import json
 import logging
 import os
+import re
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from jaxgen import configuration
 from jaxgen.errors import UserError
+from jaxgen.stopping import silence
 
 
 def parser() -> argparse.ArgumentParser:
@@ -46,6 +49,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
   except UserError as error:
     print(f'jaxgen: {error}', file=sys.stderr)
     return 2
+  except BrokenPipeError:
+    silence()
+    return 128 + signal.SIGPIPE
+  except (OSError, MemoryError) as error:
+    print(f'jaxgen: {error}; what was saved in the workdir before is kept', file=sys.stderr)
+    return 2
   except KeyboardInterrupt:
     print('jaxgen: interrupted; the last checkpoint is kept', file=sys.stderr)
     return 130
@@ -76,7 +85,8 @@ def run(options: argparse.Namespace, config: object, workdir: Path) -> int:
 def default_workdir(source: str, config: object) -> Path:
   """runs/<experiment>-<dataset>-seed<seed>."""
   experiment = Path(source.partition(':')[0]).stem
-  return Path('runs') / f'{experiment}-{config.data.name}-seed{config.seed}'
+  dataset = re.sub(r'[^\w.-]', '_', config.data.name)  # one folder, whatever the name
+  return Path('runs') / f'{experiment}-{dataset}-seed{config.seed}'
 
 
 def select_devices(platform: str | None, devices: int | None) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import ml_collections
 import numpy as np
 from PIL import Image as PillowImage
+from PIL import ImageOps
 
 from jaxgen import images
 from jaxgen.data import Dataset, Split, hold_out
@@ -57,7 +58,9 @@ def in_memory_if_it_fits(lazy: OnDemand, limit: int) -> np.ndarray | OnDemand:
 
 
 def folder(config: ml_collections.ConfigDict) -> Dataset:
-  """A folder of PNG or JPEG files; the names of its subfolders, if any, are the labels.
+  """A folder of PNG or JPEG files; if all are in subfolders, those are the classes.
+
+  Links to files are read wherever they point; linked folders are not entered. Nothing is written.
 
   Raises:
     UserError: no such folder, no images in it, an unreadable file, files of several sizes.
@@ -71,27 +74,39 @@ def folder(config: ml_collections.ConfigDict) -> Dataset:
   files = sorted(f for f in root.rglob('*') if f.suffix.lower() in SUFFIXES and f.is_file())
   if not files:
     raise UserError(f'no {", ".join(SUFFIXES)} files in {root}')
-  expected: list[tuple[int, ...]] = []
+  expected = read_file(files[0], config).shape
 
   def read(row: int) -> np.ndarray:
-    try:
-      with PillowImage.open(files[row]) as picture:
-        image = images.fit(picture, config.image_size, config.channels)
-    except (OSError, ValueError, SyntaxError, PillowImage.DecompressionBombError) as error:
-      raise UserError(f'cannot read image {files[row]}: {error}') from error
-    expected[:] = expected or [image.shape]
-    if image.shape != expected[0]:
+    image = read_file(files[row], config)
+    if image.shape != expected:
       raise UserError(
-        f'{files[row]} is {image.shape} where {files[0]} is {expected[0]} (height, width, '
+        f'{files[row]} is {image.shape} where {files[0]} is {expected} (height, width, '
         'channels): set --config.data.image_size and --config.data.channels to make all alike'
       )
     return image
 
-  lazy = OnDemand(read, len(files))
-  classes = sorted({f.parent for f in files})
-  labels = np.array([classes.index(f.parent) for f in files]) if len(classes) > 1 else None
-  split = Split(in_memory_if_it_fits(lazy, config.memory_limit), labels)
+  split = Split(in_memory_if_it_fits(OnDemand(read, len(files)), config.memory_limit))
+  inside = [f.relative_to(root).parts for f in files]
+  if all(len(parts) > 1 for parts in inside):
+    names = np.array([parts[0] for parts in inside])
+    split = split._replace(labels=np.unique(names, return_inverse=True)[1].astype(np.int64))
   return Dataset(*hold_out(split, config.validation_fraction, config.test_fraction))
+
+
+def read_file(path: Path, config: ml_collections.ConfigDict) -> np.ndarray:
+  """One image file, upright, as configured: uint8 (H, W, C).
+
+  Raises:
+    UserError: it cannot be read.
+  """
+  try:
+    with PillowImage.open(path, formats=('png', 'jpeg')) as picture:
+      upright = ImageOps.exif_transpose(picture)
+      if upright.mode.startswith('I'):  # 16 bits a pixel, which Pillow would clip at 255
+        upright = PillowImage.fromarray((np.asarray(upright) // 257).astype(np.uint8))
+      return images.fit(upright, config.image_size, config.channels)
+  except Exception as error:  # Pillow's decoders raise whatever they stumble over
+    raise UserError(f'cannot read image {path}: {error or type(error).__name__}') from error
 
 
 def tfds(config: ml_collections.ConfigDict) -> Dataset:
@@ -114,14 +129,28 @@ def tfds(config: ml_collections.ConfigDict) -> Dataset:
       f'unknown dataset {config.name!r}. Known: {known} and every other image dataset of '
       'tensorflow-datasets by name'
     ) from error
+  except (ValueError, AssertionError, ImportError, OSError) as error:
+    reason = next(iter(str(error).splitlines()), type(error).__name__)
+    raise UserError(f'cannot load dataset {config.name!r}: {reason}') from error
   features = builder.info.features
   if 'image' not in features or not isinstance(features['image'], library.features.Image):
     raise UserError(f'{config.name!r} has no feature `image`; choose an image dataset')
   if not builder.is_prepared():
     prepare(builder, config.name)
-  splits = {name: read_split(builder, name, config) for name in SPLITS & builder.info.splits.keys()}
-  train = splits['train']
-  test = splits.get('test') or splits.get('validation')
+  try:
+    found = {
+      name: read_split(builder, name, config) for name in SPLITS & builder.info.splits.keys()
+    }
+  except (OSError, ValueError, RuntimeError, IndexError) as error:
+    raise UserError(f'cannot read {config.name!r} in {builder.data_dir}: {error}') from error
+  return arrange(found, config)
+
+
+def arrange(splits: dict[str, Split], config: ml_collections.ConfigDict) -> Dataset:
+  """The splits that a dataset came with; those it lacks are held out of its training images."""
+  if 'train' not in splits:
+    raise UserError(f'{config.name!r} has no training split')
+  train, test = splits['train'], splits.get('test') or splits.get('validation')
   if test is None:
     return Dataset(*hold_out(train, config.validation_fraction, config.test_fraction))
   if 'validation' in splits and 'test' in splits:
@@ -147,7 +176,10 @@ def prepare(builder: Any, name: str) -> None:
       '--config.data.name=digits'
     ) from error
   print(f'Preparing {name} in {builder.data_dir}', flush=True)
-  builder.download_and_prepare(file_format='array_record')
+  try:
+    builder.download_and_prepare(file_format='array_record')
+  except Exception as error:  # whatever the network, the disk or the dataset's own program raises
+    raise UserError(f'cannot prepare {name!r} in {builder.data_dir}: {error}') from error
 
 
 def read_split(builder: Any, split: str, config: ml_collections.ConfigDict) -> Split:
@@ -160,15 +192,19 @@ def read_split(builder: Any, split: str, config: ml_collections.ConfigDict) -> S
   lazy = OnDemand(lambda row: fitted(source[row], config), len(source))
   if np.prod(lazy.shape) > config.memory_limit:
     return Split(lazy)
-  pairs = [(fitted(example, config), example.get('label')) for example in source]
-  pictures, labels = (list(column) for column in zip(*pairs, strict=True))
-  return Split(np.stack(pictures), as_labels(labels))
+  pictures, labels = np.empty(lazy.shape, np.uint8), []
+  for rows in np.array_split(np.arange(len(lazy)), -(-len(lazy) // 1000)):
+    examples = source.__getitems__(rows.tolist())  # a third faster than one by one
+    pictures[rows] = [fitted(example, config) for example in examples]
+    labels += [example.get('label') for example in examples]
+  return Split(pictures, as_labels(labels))
 
 
 def decode_tfrecord(
   builder: Any, split: str, config: ml_collections.ConfigDict
 ) -> list[tuple[np.ndarray, Any]]:
   """All (image, label) of a tfrecord split, read by TensorFlow on the CPU."""
+  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')  # its greetings
   tensorflow = importlib.import_module('tensorflow')
   tensorflow.config.set_visible_devices([], 'GPU')
   count, shape = builder.info.splits[split].num_examples, builder.info.features['image'].shape
@@ -192,6 +228,6 @@ def fitted(example: dict[str, np.ndarray], config: ml_collections.ConfigDict) ->
 
 
 def as_labels(labels: list[Any]) -> np.ndarray | None:
-  """Integer class labels as an array, or None where the dataset has none of that kind."""
-  whole = all(np.ndim(label) == 0 and isinstance(label, np.integer | int) for label in labels)
+  """Class labels 0, 1, ... as an array, or None where the dataset has none or hides them (-1)."""
+  whole = all(isinstance(label, np.integer | int) and label >= 0 for label in labels)
   return np.asarray(labels, np.int64) if whole else None

@@ -30,7 +30,7 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> None:
   model = objective.build(config, dataset.image_shape)
   with claim(workdir), StopRequests() as requests:
     configuration.save(config, workdir)
-    describe(workdir, dataset.image_shape)
+    describe(workdir, dataset)
     state = jax.device_get(jax.jit(lambda: parallel.initial_state(model, config.seed))())
     with Checkpoints(workdir / 'checkpoints', config.checkpoint.keep) as checkpoints:
       state = checkpoints.restore(state) or state

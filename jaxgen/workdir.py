@@ -1,6 +1,7 @@
 """A run's folder: claimed by one process at a time, and marked with what made it."""
 
 import fcntl
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -11,10 +12,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import jax
+import numpy as np
 
 from jaxgen import __version__
+from jaxgen.data import Dataset
 from jaxgen.errors import UserError
 from jaxgen.images import write_whole
 
@@ -49,12 +53,25 @@ def claim(workdir: Path) -> Iterator[None]:
     yield
 
 
-def describe(workdir: Path, image_shape: tuple[int, int, int]) -> None:
-  """Adds to run.json what this start runs with: versions, devices, revision, command."""
+def describe(workdir: Path, dataset: Dataset) -> None:
+  """Adds to run.json what this start runs with: data, versions, devices, revision, command.
+
+  Raises:
+    UserError: the run began with other data.
+  """
   path = workdir / RECORD
-  record = json.loads(path.read_text()) if path.exists() else {'starts': []}
-  record['image_shape'] = image_shape
-  record['starts'].append(
+  record = read_record(path) if path.exists() else {'starts': []}
+  found = fingerprint(dataset)
+  began = record.setdefault('data', found)
+  if began != found:
+    changed = [name for name in found if began.get(name) != found[name]]
+    listed = ''.join(f'\n  {name}: {began.get(name)} then, {found[name]} now' for name in changed)
+    raise UserError(
+      f'the run in {workdir} began with other data:{listed}\n'
+      'Bring them back, or choose another --workdir.'
+    )
+  record['image_shape'] = dataset.image_shape
+  record.setdefault('starts', []).append(
     {
       'command': sys.argv,
       'jaxgen': __version__,
@@ -68,6 +85,32 @@ def describe(workdir: Path, image_shape: tuple[int, int, int]) -> None:
   write_whole(path, json.dumps(record, indent=2).encode())
 
 
+def fingerprint(dataset: Dataset) -> dict[str, int | str]:
+  """How many images each split has, and a hash of all labels and of up to 64 images of each."""
+  digest = hashlib.sha256()
+  for images, labels in dataset:
+    digest.update(b'' if labels is None else np.asarray(labels, '<i8').tobytes())
+    digest.update(images[np.linspace(0, len(images) - 1, min(64, len(images))).astype(int)])
+  counts = {f'{name} images': len(split.images) for name, split in dataset._asdict().items()}
+  return counts | {'sha256 of some of them': digest.hexdigest()}
+
+
+def read_record(path: Path) -> dict[str, Any]:
+  """What run.json holds.
+
+  Raises:
+    UserError: it cannot be read.
+  """
+  try:
+    record = json.loads(path.read_text())
+    kinds = [type(part) for part in (record, record.get('data', {}), record.get('starts', []))]
+    if kinds != [dict, dict, list]:
+      raise TypeError('it was not written by jaxgen')
+  except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+    raise UserError(f'cannot read {path}: {error}') from error
+  return record
+
+
 def image_shape(workdir: Path) -> tuple[int, int, int]:
   """The (H, W, C) of the images that a run was trained on.
 
@@ -75,9 +118,9 @@ def image_shape(workdir: Path) -> tuple[int, int, int]:
     UserError: the folder is not that of a run.
   """
   try:
-    height, width, channels = json.loads((workdir / RECORD).read_text())['image_shape']
-  except (OSError, ValueError, KeyError, TypeError) as error:
-    raise UserError(f'cannot read {workdir / RECORD}, so nothing was trained there') from error
+    height, width, channels = map(int, read_record(workdir / RECORD)['image_shape'])
+  except (UserError, ValueError, KeyError, TypeError) as error:
+    raise UserError(f'{workdir} has no {RECORD} that says what was trained there') from error
   return height, width, channels
 
 
