@@ -212,29 +212,35 @@ def tuples(value: Any) -> Any:
   return tuple(map(tuples, value)) if isinstance(value, list) else value
 
 
-def save(config: ml_collections.ConfigDict, workdir: Path) -> None:
-  """Writes the resolved config to the workdir.
+def agree(config: ml_collections.ConfigDict, workdir: Path) -> None:
+  """Checks that a config can resume the run in a workdir, if there is one.
 
   A run may resume with other FREE fields. With constant learning rates it may also go on to a
   larger num_steps: no step depends on how many follow.
 
   Raises:
-    UserError: the workdir holds a run whose config differs in a field that changes its results.
+    UserError: names the fields that differ and would change the run's results.
   """
-  if (workdir / FILE).exists():
-    saved, wanted = (dict(flatten(c.to_dict())) for c in (read(workdir), config))
-    free = FREE + (('num_steps',) if extends(saved, wanted) else ())
-    different = [
-      f'  {name}: {saved.get(name)!r} there, {wanted.get(name)!r} now'
-      for name in sorted(saved.keys() | wanted.keys())
-      if saved.get(name) != wanted.get(name) and not name.startswith(free)
-    ]
-    if different:
-      raise UserError(
-        f'{workdir} holds a run with another config:\n'
-        + '\n'.join(different)
-        + '\nUse another --workdir, or the config of that run.'
-      )
+  if not (workdir / FILE).exists():
+    return
+  saved, wanted = (dict(flatten(c.to_dict())) for c in (read(workdir), config))
+  free = FREE + (('num_steps',) if extends(saved, wanted) else ())
+  different = [
+    f'  {name}: {saved.get(name)!r} there, {wanted.get(name)!r} now'
+    for name in sorted(saved.keys() | wanted.keys())
+    if saved.get(name) != wanted.get(name) and not name.startswith(free)
+  ]
+  if different:
+    raise UserError(
+      f'{workdir} holds a run with another config:\n'
+      + '\n'.join(different)
+      + '\nUse another --workdir, or the config of that run.'
+    )
+
+
+def save(config: ml_collections.ConfigDict, workdir: Path) -> None:
+  """Writes the resolved config to the workdir, if it agrees with the one that is there."""
+  agree(config, workdir)
   write_whole(workdir / FILE, json.dumps(config.to_dict(), indent=2).encode())
 
 

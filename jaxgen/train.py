@@ -29,8 +29,9 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> None:
   dataset = data.load(config.data)
   model = objective.build(config, dataset.image_shape)
   with claim(workdir), StopRequests() as requests:
-    configuration.save(config, workdir)
+    configuration.agree(config, workdir)
     describe(workdir, dataset)
+    configuration.save(config, workdir)
     state = jax.device_get(jax.jit(lambda: parallel.initial_state(model, config.seed))())
     with Checkpoints(workdir / 'checkpoints', config.checkpoint.keep) as checkpoints:
       state = checkpoints.restore(state) or state
