@@ -1,0 +1,123 @@
+"""Fréchet distance between Gaussians fitted to features (Heusel et al. 2017, eq. 6).
+
+d² = |μ_a - μ_b|² + Tr(Σ_a + Σ_b - 2 (Σ_a Σ_b)^½), the squared 2-Wasserstein distance of two
+Gaussians (Dowson & Landau 1982). Moments stream in float64: memory does not grow with the number
+of images.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.linalg
+
+from jaxgen.metrics.checks import SAME, require_features
+
+
+class Moments(NamedTuple):
+  """Count, mean (d,) and second = Σ_i (x_i - mean)(x_i - mean)ᵀ (d, d), in float64."""
+
+  count: int
+  mean: np.ndarray
+  second: np.ndarray
+
+
+def empty(dimension: int) -> Moments:
+  """The moments of no features, where a stream begins."""
+  return Moments(0, np.zeros(dimension), np.zeros((dimension, dimension)))
+
+
+def moments(features: np.ndarray, whose: str = 'given') -> Moments:
+  """The moments of features (N, d); `whose` names them in messages.
+
+  Raises:
+    ValueError: the features are not finite floating-point (N, d).
+  """
+  features = require_features(features, whose)
+  mean = features.mean(axis=0)
+  centred = features - mean
+  return Moments(len(features), mean, centred.T @ centred)
+
+
+def merge(a: Moments, b: Moments) -> Moments:
+  """The moments of both sets together, without cancellation (Chan et al. 1979, eq. 2.1).
+
+  Raises:
+    ValueError: the dimensions differ.
+  """
+  if a.mean.shape != b.mean.shape:
+    raise ValueError(
+      f'Moments of dimension {a.mean.size} and {b.mean.size} cannot be combined; extract both with '
+      'the same features'
+    )
+  if 0 in (a.count, b.count):
+    return b if a.count == 0 else a
+  count = a.count + b.count
+  gap = b.mean - a.mean
+  mean = a.mean + gap * (b.count / count)
+  second = a.second + b.second + np.outer(gap, gap) * (a.count * b.count / count)
+  return Moments(count, mean, second)
+
+
+def update(state: Moments, features: np.ndarray, whose: str = 'given') -> Moments:
+  """The moments after another chunk of features (N, d)."""
+  return merge(state, moments(features, whose))
+
+
+def covariance(state: Moments) -> np.ndarray:
+  """The unbiased covariance (d, d).
+
+  Raises:
+    ValueError: there are too few images for a covariance of full rank, or all are the same.
+  """
+  dimension = state.mean.size
+  if state.count <= dimension:
+    raise ValueError(
+      f'{state.count} images give a rank-deficient covariance of {dimension} features: at least '
+      f'{dimension + 1} are needed, and several times that for a stable distance; evaluate more '
+      'images or take features of smaller dimension'
+    )
+  variances = np.diag(state.second) / (state.count - 1)
+  if variances.max() <= (SAME * np.abs(state.mean).max()) ** 2:
+    raise ValueError(
+      f'All {state.count} images have the same features: they are constant, or the model has '
+      'collapsed to one image, and no distance between distributions means anything'
+    )
+  return state.second / (state.count - 1)
+
+
+def _root(matrix: np.ndarray) -> np.ndarray:
+  """R with R Rᵀ = matrix, symmetric and positive semi-definite up to rounding."""
+  values, vectors = scipy.linalg.eigh(matrix)
+  if values[0] < -1e-8 * abs(values[-1]):
+    raise ValueError(
+      f'A covariance has eigenvalues from {values[0]:.3g} to {values[-1]:.3g}, and they cannot be '
+      'negative; compute the moments again from the features'
+    )
+  return vectors * np.sqrt(np.maximum(values, 0.0))
+
+
+def frechet_distance(a: Moments, b: Moments) -> float:
+  """d² of the Gaussians with these moments, symmetric in a and b.
+
+  Tr (Σ_a Σ_b)^½ is the sum of the singular values of R_aᵀ R_b, where Σ = R Rᵀ: real by
+  construction, and accurate where Σ is nearly singular, as no root of a small eigenvalue is taken.
+
+  Returns:
+    d² in squared feature units, at least zero. Its bias is positive and falls with the counts:
+    compare only distances with equal counts.
+
+  Raises:
+    ValueError: the dimensions differ, a count is not above the dimension, all images of a set are
+      the same, or a moment is not finite.
+  """
+  if a.mean.shape != b.mean.shape:
+    raise ValueError(
+      f'The moments have dimensions {a.mean.size} and {b.mean.size}; extract both with the same '
+      'features'
+    )
+  if not all(np.isfinite(part).all() for m in (a, b) for part in m[1:]):
+    raise ValueError('The moments are not finite; compute them again from finite features')
+  sigma_a, sigma_b = covariance(a), covariance(b)
+  overlap = scipy.linalg.svdvals(_root(sigma_a).T @ _root(sigma_b)).sum()
+  distance = np.sum((a.mean - b.mean) ** 2) + np.trace(sigma_a) + np.trace(sigma_b) - 2.0 * overlap
+  return max(0.0, float(distance))

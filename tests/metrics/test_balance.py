@@ -1,0 +1,121 @@
+"""Inception score and class balance: closed forms, and the classes that are not there."""
+
+from collections.abc import Callable
+from types import ModuleType
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from jaxgen.metrics.balance import class_balance, class_frechet
+from jaxgen.metrics.frechet import frechet_distance, moments
+from jaxgen.metrics.inception_score import inception_score
+
+
+def certain(labels: np.ndarray, classes: int) -> np.ndarray:
+  return np.eye(classes, dtype=np.float32)[labels]
+
+
+def test_score_is_the_number_of_classes_at_best_and_one_at_worst() -> None:
+  balanced = certain(np.repeat(np.arange(10), 30), 10)
+  assert inception_score(balanced, splits=1).mean == pytest.approx(10.0)
+  assert inception_score(np.full((300, 10), 0.1)).mean == pytest.approx(1.0)
+  assert inception_score(certain(np.full(300, 3), 10)) == pytest.approx((1.0, 0.0))
+
+
+def test_score_agrees_with_entropies() -> None:
+  """E KL(p(y|x) || p(y)) = H(y) - H(y|x)."""
+  probabilities = np.random.default_rng(0).dirichlet(np.full(5, 0.4), 200)
+  marginal = scipy.stats.entropy(probabilities.mean(axis=0))
+  conditional = scipy.stats.entropy(probabilities, axis=1).mean()
+  score = inception_score(probabilities, splits=1)
+  assert score.mean == pytest.approx(np.exp(marginal - conditional), rel=1e-9)
+
+
+def test_score_agrees_with_torch_fidelity(torch_fidelity: Callable[[str], ModuleType]) -> None:
+  import torch
+
+  peer = torch_fidelity('metric_isc')
+  probabilities = np.random.default_rng(0).dirichlet(np.full(10, 0.4), 200)
+  logits = torch.from_numpy(np.log(probabilities))
+  for splits in (1, 10):
+    order = np.random.default_rng(0).permutation(200)
+    expected = peer.isc_features_to_metric(logits[order], splits, shuffle=False)
+    score = inception_score(probabilities, splits=splits, seed=0)
+    assert score == pytest.approx(tuple(expected.values()), rel=1e-6, abs=1e-12)
+
+
+def test_balanced_classes_have_full_entropy_and_no_divergence() -> None:
+  balance = class_balance(certain(np.repeat(np.arange(4), 25), 4), np.full(4, 7))
+  assert balance.histogram.tolist() == [25] * 4
+  assert balance.entropy_nats == pytest.approx(np.log(4.0))
+  assert balance.kl_nats == pytest.approx(0.0)
+  assert balance.missing == ()
+  assert balance.unclaimed == 0.0
+
+
+def test_entropy_and_divergence_agree_with_scipy() -> None:
+  labels = np.array([0] * 10 + [1] * 60 + [2] * 30)
+  balance = class_balance(certain(labels, 3), np.array([50, 30, 20]))
+  assert balance.entropy_nats == pytest.approx(scipy.stats.entropy([10, 60, 30]))
+  assert balance.kl_nats == pytest.approx(scipy.stats.entropy([10, 60, 30], [50, 30, 20]))
+
+
+def test_missing_counts_by_share_and_unclaimed_by_certainty() -> None:
+  labels = np.array([0] * 595 + [1] * 400 + [2] * 5)
+  sure = 0.9 * certain(labels, 4) + 0.025
+  sure[:50] = [0.4, 0.3, 0.2, 0.1]
+  balance = class_balance(sure, np.full(4, 1000))
+  assert balance.missing == (2, 3)
+  assert balance.unclaimed == pytest.approx(0.05)
+  collapsed = class_balance(certain(np.zeros(10, int), 4), np.full(4, 1))
+  assert (collapsed.missing, collapsed.entropy_nats) == ((1, 2, 3), 0.0)
+  assert collapsed.kl_nats == pytest.approx(np.log(4.0))
+
+
+def test_per_class_distance_finds_the_spoiled_class() -> None:
+  generator = np.random.default_rng(0)
+  real, labels = generator.normal(size=(900, 4)), np.repeat(np.arange(3), 300)
+  generated = generator.normal(size=(900, 4))
+  generated[labels == 1] += 3.0
+  result = class_frechet(real, labels, generated, labels, 3)
+  assert result.reasons == {}
+  assert result.distances[1] == pytest.approx(36.0, rel=0.1)
+  assert max(result.distances[0], result.distances[2]) < 0.2
+  within = (moments(f[labels == 2]) for f in (real, generated))
+  assert result.distances[2] == frechet_distance(*within)
+
+
+def test_classes_with_too_few_images_have_a_reason() -> None:
+  generator = np.random.default_rng(0)
+  features, labels = generator.normal(size=(60, 4)), np.repeat(np.arange(3), 20)
+  generated_labels = np.where(labels == 1, 0, labels)
+  generated_labels[-17:] = 0
+  result = class_frechet(features, labels, features, generated_labels, 4)
+  assert set(result.distances) == {0}
+  assert 'No generated image of class 1' in result.reasons[1]
+  assert 'generated class 2: 3 images' in result.reasons[2]
+  assert 'at least 5 are needed' in result.reasons[2]
+  assert 'No real image of class 3' in result.reasons[3]
+
+
+def test_bad_input_is_refused() -> None:
+  good = certain(np.arange(3), 3)
+  with pytest.raises(ValueError, match='not logits'):
+    class_balance(np.array([[3.0, -2.0]]), np.ones(2))
+  with pytest.raises(ValueError, match='not logits'):
+    inception_score(np.array([[0.5, 0.2]]))
+  with pytest.raises(ValueError, match='not finite'):
+    inception_score(good * np.nan)
+  with pytest.raises(ValueError, match='at least one image for each of the 3'):
+    class_balance(good, np.array([1, 0, 2]))
+  with pytest.raises(ValueError, match='at least one image for each of the 3'):
+    class_balance(good, np.ones(4))
+  with pytest.raises(ValueError, match='claim is 0'):
+    class_balance(good, np.ones(3), claim=0.0)
+  with pytest.raises(ValueError, match='do not make 10 splits'):
+    inception_score(good)
+  with pytest.raises(ValueError, match='range from 0 to 2'):
+    class_frechet(good, np.arange(3), good, np.arange(3), 2)
+  with pytest.raises(ValueError, match='real labels are float64'):
+    class_frechet(good, np.ones(3), good, np.arange(3), 3)

@@ -1,0 +1,107 @@
+"""Fréchet distance: closed forms, an independent implementation, and streaming."""
+
+from collections.abc import Callable
+from types import ModuleType
+
+import numpy as np
+import pytest
+import scipy.linalg
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxgen.metrics import frechet
+from jaxgen.metrics.frechet import Moments, frechet_distance, merge, moments, update
+
+Draw = Callable[..., np.ndarray]
+
+
+def gaussian(mean: np.ndarray, covariance: np.ndarray, count: int = 1000) -> Moments:
+  """Moments whose unbiased covariance is exactly this one."""
+  return Moments(count, np.asarray(mean, float), np.asarray(covariance, float) * (count - 1))
+
+
+def test_one_dimension_is_mean_gap_and_deviation_gap_squared() -> None:
+  a, b = gaussian([1.0], [[4.0]]), gaussian([4.0], [[25.0]])
+  assert frechet_distance(a, b) == pytest.approx((4.0 - 1.0) ** 2 + (5.0 - 2.0) ** 2)
+
+
+def test_commuting_covariances_add_up_over_dimensions() -> None:
+  turn = scipy.linalg.qr(np.random.default_rng(0).normal(size=(5, 5)))[0]
+  a, b = np.array([1.0, 2.0, 3.0, 4.0, 5.0]), np.array([2.0, 0.5, 9.0, 1.0, 0.0])
+  distance = frechet_distance(
+    gaussian(np.zeros(5), turn * a @ turn.T), gaussian(np.ones(5), turn * b @ turn.T)
+  )
+  assert distance == pytest.approx(5.0 + np.sum((np.sqrt(a) - np.sqrt(b)) ** 2))
+
+
+def test_agrees_with_a_matrix_square_root(gaussians: Draw) -> None:
+  a, b = gaussians(0), gaussians(1, scale=1.3) + 0.5
+  sigma_a, sigma_b = np.cov(a.T, dtype=np.float64), np.cov(b.T, dtype=np.float64)
+  root = scipy.linalg.sqrtm(sigma_a @ sigma_b)
+  gap = np.mean(a, 0, np.float64) - np.mean(b, 0, np.float64)
+  expected = gap @ gap + np.trace(sigma_a + sigma_b - 2.0 * np.real(root))
+  assert frechet_distance(moments(a), moments(b)) == pytest.approx(expected, rel=1e-8)
+
+
+def test_agrees_with_torch_fidelity(
+  gaussians: Draw, torch_fidelity: Callable[[str], ModuleType]
+) -> None:
+  import torch
+
+  peer = torch_fidelity('metric_fid')
+  a, b = gaussians(0, 2000, 64), gaussians(1, 2000, 64, scale=1.2)
+  statistics = [peer.fid_features_to_statistics(torch.from_numpy(f.astype(float))) for f in (a, b)]
+  expected = peer.fid_statistics_to_metric(*statistics, verbose=False)
+  distance = frechet_distance(moments(a), moments(b))
+  assert distance == pytest.approx(expected['frechet_inception_distance'], rel=1e-8)
+
+
+@settings(max_examples=50, deadline=None)
+@given(cuts=st.lists(st.integers(1, 199), max_size=5, unique=True), offset=st.floats(-1e4, 1e4))
+def test_streaming_in_any_chunks_equals_one_pass(cuts: list[int], offset: float) -> None:
+  features = np.random.default_rng(3).normal(size=(200, 4)) + offset
+  state = frechet.empty(4)
+  for chunk in np.split(features, sorted(cuts)):
+    state = update(state, chunk)
+  assert state.count == 200
+  np.testing.assert_allclose(state.mean, features.mean(0), rtol=1e-12, atol=1e-12)
+  covariance = frechet.covariance(state)
+  np.testing.assert_allclose(covariance, np.cov(features.T), rtol=1e-7, atol=1e-7)
+
+
+def test_symmetric_and_zero_to_itself_even_when_nearly_singular(gaussians: Draw) -> None:
+  features = gaussians(0).astype(np.float64)
+  features[:, 0] = features[:, 1] * (1.0 + 1e-9)
+  features[:, 2] = 5.0
+  a, b = moments(features), moments(gaussians(1))
+  assert frechet_distance(a, a) < 1e-9
+  assert frechet_distance(a, b) == pytest.approx(frechet_distance(b, a))
+
+
+def test_moving_all_features_adds_the_squared_shift(gaussians: Draw) -> None:
+  features = gaussians(0)
+  shift = np.arange(8.0)
+  distance = frechet_distance(moments(features), moments(features + shift))
+  assert distance == pytest.approx(np.sum(shift**2), rel=1e-6)
+
+
+@pytest.mark.parametrize('count', [2, 7, 8])
+def test_too_few_images_say_how_many_are_needed(gaussians: Draw, count: int) -> None:
+  enough = moments(gaussians(0))
+  with pytest.raises(ValueError, match=f'{count} images .* at least 9 are needed'):
+    frechet_distance(enough, moments(gaussians(1, count)))
+  frechet_distance(enough, moments(gaussians(1, 9)))
+
+
+def test_bad_moments_are_refused(gaussians: Draw) -> None:
+  good = moments(gaussians(0))
+  with pytest.raises(ValueError, match='dimensions 8 and 5'):
+    frechet_distance(good, moments(gaussians(0, dimension=5)))
+  with pytest.raises(ValueError, match='dimension 8 and 5'):
+    merge(good, moments(gaussians(0, dimension=5)))
+  with pytest.raises(ValueError, match='not finite'):
+    frechet_distance(good, good._replace(mean=good.mean * np.nan))
+  with pytest.raises(ValueError, match='cannot be negative'):
+    frechet_distance(good, good._replace(second=good.second + 1e6 * (1.0 - np.eye(8))))
+  with pytest.raises(ValueError, match='All 500 images have the same features'):
+    frechet_distance(good, moments(np.full((500, 8), 0.1, np.float32)))
