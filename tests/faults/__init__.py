@@ -1,0 +1,1 @@
+"""What jaxgen guarantees, each with a test that injects the fault."""
