@@ -16,7 +16,23 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config.objective.eta = 0.0  # of ddim: 0 deterministic, 1 ancestral in law
   config.objective.clip = True
   config.objective.bound_samples = 8
+  # Sized for a CPU: a GPU has room for channels=128, multipliers=(1,2,2), blocks=2, patch=1.
   config.network.name = 'unet'
-  config.network.channels = 64
-  config.optimizer = common.optimizer('adam', 2e-4, clip_norm=1.0)
+  config.network.channels = 32
+  config.network.multipliers = (1, 2)
+  config.network.blocks = 1
+  config.network.attention = (1,)  # levels with self-attention
+  config.network.patch = 2  # pixels that the network takes as one, each way
+  config.optimizer = common.optimizer(
+    'adam', 1e-3, schedule='cosine', warmup_steps=200, clip_norm=1.0
+  )
+  config.num_steps = 8000
+  config.ema_decay = 0.995
+  config.steps_per_call = 5
+  config.evaluation.every = 4000
+  if dataset == 'digits':
+    config.network.patch = 1
+    config.num_steps = 2000
+    config.ema_decay = 0.99
+    config.evaluation.every = 1000
   return config

@@ -1,0 +1,87 @@
+"""Flow matching against the flow between Gaussians, which is known."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxgen.objectives.flow_matching import TIME_SCALE, flow_matching, interpolate, velocity
+
+MEAN, DEVIATION = 0.4, 0.3
+SHAPE = (2, 2, 1)
+
+
+def marginal_velocity(x: Any, t: Any) -> Any:
+  """E[x_1 - x_0 | x_t = x] for data N(MEAN, DEVIATION^2), by conditioning of Gaussians."""
+  variance = (1 - t) ** 2 + t**2 * DEVIATION**2
+  return MEAN + (t * DEVIATION**2 - (1 - t)) / variance * (x - t * MEAN)
+
+
+class Exact(nn.Module):
+  """The velocity that minimises the loss for Gaussian data."""
+
+  @nn.compact
+  def __call__(self, x: jax.Array, t: jax.Array) -> jax.Array:
+    self.param('unused', nn.initializers.zeros, ())
+    return marginal_velocity(x, t / TIME_SCALE)
+
+
+def drawn(steps: int, count: int) -> np.ndarray:
+  """Samples of the exact flow, (count, H, W, C)."""
+  model = flow_matching(Exact(), optax.sgd(0.1), SHAPE, sampling_steps=steps)
+  params, _ = model.init(jax.random.key(0))
+  keys = jax.random.split(jax.random.key(1), count)
+  return np.asarray(jax.jit(jax.vmap(model.sample, in_axes=(None, 0)))(params, keys))
+
+
+def test_path_starts_at_noise_ends_at_data_and_moves_at_the_velocity() -> None:
+  x_0, x_1 = jnp.full(SHAPE, -2.0), jnp.full(SHAPE, 3.0)
+  np.testing.assert_allclose(interpolate(x_0, x_1, 0.0), x_0)
+  np.testing.assert_allclose(interpolate(x_0, x_1, 1.0), x_1)
+  _, slope = jax.jvp(lambda t: interpolate(x_0, x_1, t), (0.3,), (1.0,))
+  np.testing.assert_allclose(slope, velocity(x_0, x_1))
+
+
+def test_marginal_velocity_is_the_regression_of_the_conditional_one() -> None:
+  generator = np.random.default_rng(0)
+  x_0, x_1 = generator.normal(size=10**6), generator.normal(MEAN, DEVIATION, 10**6)
+  t = 0.6
+  x_t = (1 - t) * x_0 + t * x_1
+  slope, intercept = np.polyfit(x_t, x_1 - x_0, 1)
+  np.testing.assert_allclose(intercept, marginal_velocity(0.0, t), atol=5e-3)
+  np.testing.assert_allclose(
+    slope, marginal_velocity(1.0, t) - marginal_velocity(0.0, t), atol=5e-3
+  )
+
+
+def test_exact_flow_recovers_the_moments_of_the_data() -> None:
+  samples = drawn(50, 20_000)
+  assert samples.mean() == pytest.approx(MEAN, abs=5e-3)
+  assert samples.std() == pytest.approx(DEVIATION, rel=0.01)
+
+
+def test_heun_converges_at_second_order() -> None:
+  reference = drawn(640, 100)
+  errors = [np.abs(drawn(steps, 100) - reference).max() for steps in (20, 40)]
+  assert 3.0 < errors[0] / errors[1] < 5.5
+
+
+def test_exact_velocity_beats_any_shift_of_it_in_the_loss() -> None:
+  class Shifted(Exact):
+    @nn.compact
+    def __call__(self, x: jax.Array, t: jax.Array) -> jax.Array:
+      return super().__call__(x, t) + 0.3
+
+  def mean_loss(network: nn.Module) -> float:
+    model = flow_matching(network, optax.sgd(0.1), SHAPE)
+    params, _ = model.init(jax.random.key(0))
+    keys = jax.random.split(jax.random.key(2), 4000)
+    images = MEAN + DEVIATION * jax.random.normal(jax.random.key(3), (4000, *SHAPE))
+    metrics = jax.vmap(model.evaluate, in_axes=(None, 0, 0))(params, images, keys)
+    return float(metrics['loss'].mean())
+
+  assert mean_loss(Shifted()) - mean_loss(Exact()) == pytest.approx(0.09, abs=0.01)

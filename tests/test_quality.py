@@ -1,0 +1,38 @@
+"""Samples of the main job look like digits to a classifier that has only seen real ones."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+from sklearn.svm import SVC
+
+from jaxgen.main import main
+
+ROOT = Path(__file__).parent.parent
+
+
+def recognised(samples: np.ndarray) -> tuple[float, np.ndarray]:
+  """Share of samples with a class probability above 0.5, and each class's share of the samples."""
+  real = load_digits()
+  classifier = SVC(probability=True, random_state=0).fit(real.data, real.target)
+  probabilities = classifier.predict_proba(samples.reshape(len(samples), -1) * (16 / 255))
+  classes = np.bincount(probabilities.argmax(axis=1), minlength=10)
+  return float(np.mean(probabilities.max(axis=1) > 0.5)), classes / len(samples)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings('ignore:The `probability` parameter:FutureWarning')
+def test_diffusion_on_digits_draws_every_digit(
+  tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+  workdir = f'--workdir={tmp_path}'
+  assert main([f'--config={ROOT}/experiments/ddpm.py', workdir]) == 0
+  assert main(['--mode=sample', workdir, '--num_samples=1000']) == 0
+  with np.load(tmp_path / 'samples.npz', allow_pickle=False) as file:
+    share, classes = recognised(file['samples'])
+  with capsys.disabled():
+    print(f'\n{share:.1%} recognised; share of each class: {np.round(classes, 3)}')
+  assert share >= 0.9
+  assert classes.min() >= 0.04
+  assert classes.max() <= 0.25
