@@ -74,7 +74,8 @@ def in_chunks(function: Callable[[np.ndarray], Any], images: np.ndarray, size: i
   for start in range(0, len(images), size):
     chunk = images[start : start + size]
     filler = np.repeat(chunk[:1], size - len(chunk), axis=0)
-    results.append(jax.tree.map(np.asarray, function(np.concatenate([chunk, filler]))))
+    with jax.default_matmul_precision('highest'):  # else GPUs round inputs to ten bits
+      results.append(jax.tree.map(np.asarray, function(np.concatenate([chunk, filler]))))
   return jax.tree.map(lambda *parts: np.concatenate(parts)[: len(images)], *results)
 
 
