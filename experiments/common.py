@@ -38,6 +38,8 @@ def base(objective: str, dataset: str) -> ml_collections.ConfigDict:
   config.evaluation.every = 1000  # 0: only at the end
   config.evaluation.batch_size = 100  # images a device takes at once
   config.evaluation.validation_images = 1000  # looked at during training
+  config.evaluation.num_samples = 1000  # that --mode=evaluate draws and scores; 0: none
+  config.evaluation.inception_weights = ''  # a file, for distances in inception's features too
   return config
 
 

@@ -1,5 +1,6 @@
 """What a trained model is worth: held-out means, samples and figures, of any parameters."""
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -74,3 +75,9 @@ def require_finite(metrics: dict[str, Any], where: str) -> None:
         f'{name} is {value} {where}: the run has diverged. The last good checkpoint is kept; lower '
         'optimizer.learning_rate or set optimizer.clip_norm, in a new --workdir'
       )
+
+
+if __name__ == '__main__':
+  from jaxgen.foreign import main
+
+  sys.exit(main())

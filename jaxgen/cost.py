@@ -1,0 +1,77 @@
+"""What a sample costs: parameters, network evaluations, seconds."""
+
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from jax.extend.core import ClosedJaxpr, Jaxpr, Var
+
+from jaxgen.objective import Objective, Params
+
+
+def parameters(params: Params) -> int:
+  """How many numbers training adjusts."""
+  return sum(int(np.size(leaf)) for leaf in jax.tree.leaves(params))
+
+
+def network_evaluations(objective: Objective, params: Params) -> int:
+  """How often drawing one sample passes through the network.
+
+  Read off the traced computation, and so right for any objective: how often it uses the largest
+  parameter that it uses at all, each turn of a loop counted.
+  """
+  closed = jax.make_jaxpr(objective.sample)(params, jax.random.key(0))
+  count = len(jax.tree.leaves(params))
+  leaves = sorted(closed.jaxpr.invars[:count], key=lambda v: -int(np.prod(v.aval.shape)))
+  return next((n for n in (_uses(closed.jaxpr, leaf) for leaf in leaves) if n), 0)
+
+
+def _uses(jaxpr: Jaxpr, variable: Var) -> int:
+  """How many operations of a computation take this variable."""
+  total = 0
+  for equation in jaxpr.eqns:
+    places = [i for i, operand in enumerate(equation.invars) if operand is variable]
+    if not places:
+      continue
+    inner = [i for value in equation.params.values() for i in _inner(value)]
+    # The operands of a loop's or a call's body are those of the equation, aligned at the end.
+    bodies = [
+      (body, body.invars[place - len(equation.invars)])
+      for body in inner
+      for place in places
+      if place - len(equation.invars) >= -len(body.invars)
+    ]
+    found = max((_uses(body, operand) for body, operand in bodies), default=0)
+    total += equation.params.get('length', 1) * found if inner else 1
+  return total
+
+
+def _inner(value: Any) -> Iterator[Jaxpr]:
+  """The computations in a parameter of an operation."""
+  if isinstance(value, ClosedJaxpr):
+    yield value.jaxpr
+  elif isinstance(value, Jaxpr):
+    yield value
+  elif isinstance(value, tuple | list):
+    for item in value:
+      yield from _inner(item)
+
+
+class Stopwatch:
+  """Adds up the time that an iterator takes, and not that of its consumer."""
+
+  def __init__(self) -> None:
+    self.seconds = 0.0
+
+  def time(self, chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """The same chunks."""
+    chunks = iter(chunks)
+    while True:
+      began = time.perf_counter()
+      chunk = next(chunks, None)
+      self.seconds += time.perf_counter() - began
+      if chunk is None:
+        return
+      yield chunk
