@@ -34,7 +34,10 @@ REQUIRED = {
 }
 
 # Integers that may be zero, where it means none, never, as it is, or only at the end.
-MAY_BE_ZERO = ('seed', 'checkpoint.every', 'evaluation.every', 'data.', 'optimizer.', 'objective.')
+MAY_BE_ZERO = (
+  *('seed', 'checkpoint.every', 'evaluation.every', 'evaluation.num_samples'),
+  *('data.', 'optimizer.', 'objective.'),
+)
 SIZES = ('latent', 'samples', 'importance_samples', 'critic_steps', 'timesteps', 'sampling_steps')
 
 
@@ -49,7 +52,7 @@ def load(
     overrides: `--config.field=value` arguments, typed as the fields are.
 
   Raises:
-    UserError: nothing to load, a file that fails, an unknown field, a value of another type.
+    UserError: nothing to load, a file that fails, an unknown field, a value that cannot be.
   """
   if source is None and workdir is not None and not (workdir / FILE).exists():
     raise UserError(
@@ -58,8 +61,9 @@ def load(
     )
   if source is None and workdir is None:
     raise UserError('name an experiment, as in --config=experiments/ddpm.py, or a --workdir')
-  config = read(workdir) if source is None else execute(source)
-  return override(config, overrides)
+  config = override(read(workdir) if source is None else execute(source), overrides)
+  check(config)
+  return config
 
 
 def execute(source: str) -> ml_collections.ConfigDict:
@@ -141,8 +145,8 @@ def flatten(tree: dict[str, Any], prefix: str = '') -> Iterator[tuple[str, Any]]
       yield f'{prefix}{name}', value
 
 
-def validate(config: ml_collections.ConfigDict, devices: int) -> None:
-  """Checks sizes and their divisibility before anything is read, compiled or written.
+def check(config: ml_collections.ConfigDict) -> None:
+  """Checks that all fields are there, and that their values can be.
 
   Raises:
     UserError: names the field, its value and what would do.
@@ -160,6 +164,15 @@ def validate(config: ml_collections.ConfigDict, devices: int) -> None:
     raise UserError(f'config.ema_decay={config.ema_decay} must lie in [0, 1)')
   if config.seed >= 2**32:
     raise UserError(f'config.seed={config.seed} must be below 2**32')
+
+
+def validate(config: ml_collections.ConfigDict, devices: int) -> None:
+  """Checks that a run can be divided among devices, critic steps and dispatches.
+
+  Raises:
+    UserError: names the field, its value and what would do.
+  """
+  fields = dict(flatten(config.to_dict()))
   steps = config.steps_per_call
   for name in ('num_steps', 'log_every', 'checkpoint.every', 'evaluation.every'):
     if fields[name] % steps:

@@ -127,10 +127,10 @@ def test_validation_names_a_missing_field_and_a_wrong_type() -> None:
   lacking = config('vae').copy_and_resolve_references().unlock()
   del lacking['batch_size']
   with pytest.raises(UserError, match='the config lacks batch_size'):
-    configuration.validate(lacking, 1)
+    configuration.check(lacking)
   wrong = config('vae').to_dict() | {'batch_size': '64'}
   with pytest.raises(UserError, match=r"config.batch_size='64' must be of type int"):
-    configuration.validate(ml_collections.ConfigDict(wrong), 1)
+    configuration.check(ml_collections.ConfigDict(wrong))
 
 
 @pytest.mark.parametrize('path', sorted(p.stem for p in EXPERIMENTS.glob('*.py')))
@@ -195,10 +195,10 @@ def test_fields_that_change_no_result_may_change(tmp_path: Path) -> None:
 
 
 def test_a_run_at_a_constant_rate_may_be_made_longer_but_not_shorter(tmp_path: Path) -> None:
-  configuration.save(config('ddpm', '--config.num_steps=100'), tmp_path)
-  configuration.save(config('ddpm', '--config.num_steps=200'), tmp_path)
+  configuration.save(config('vae', '--config.num_steps=100'), tmp_path)
+  configuration.save(config('vae', '--config.num_steps=200'), tmp_path)
   with pytest.raises(UserError, match='num_steps: 200 there, 100 now'):
-    configuration.save(config('ddpm', '--config.num_steps=100'), tmp_path)
+    configuration.save(config('vae', '--config.num_steps=100'), tmp_path)
 
 
 @pytest.mark.parametrize('section', ['optimizer', 'critic_optimizer'])

@@ -112,7 +112,7 @@ def test_a_save_that_fails_in_the_background_surfaces_at_the_next(
 
     monkeypatch.setattr(ocp.Checkpointer, 'save', fail)
     checkpoints.save(2, state)
-    with pytest.raises(UserError, match='checkpoint of step 2 .* RESOURCE_EXHAUSTED: the disk'):
+    with pytest.raises(UserError, match=r'checkpoint of step 2 .* RESOURCE_EXHAUSTED: the disk'):
       checkpoints.save(3, state)
   assert checkpoint.steps(tmp_path) == [1]
 
