@@ -20,7 +20,11 @@ FILE = 'config.json'
 
 # Fields that change what is watched and kept, not what is computed: a run may resume with others.
 # Data may move, and be held in memory or not: `workdir.describe` checks that they are the same.
-FREE = ('log_every', 'checkpoint.', 'evaluation.', 'data.path', 'data.memory_limit')
+FREE = (
+  *('log_every', 'checkpoint.', 'evaluation.', 'data.path', 'data.memory_limit'),
+  *('objective.sampler', 'objective.sampling_steps', 'objective.eta'),
+  *('objective.bound_samples', 'objective.importance_samples', 'objective.evaluation_times'),
+)
 
 # What every config holds; objectives, networks and optimizers check their own sections.
 REQUIRED = {
