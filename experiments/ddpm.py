@@ -32,7 +32,8 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config.evaluation.every = 4000
   if dataset == 'digits':
     config.network.patch = 1
+    config.objective.sampling_steps = 250
     config.num_steps = 2000
     config.ema_decay = 0.99
-    config.evaluation.every = 1000
+    config.evaluation.every = 0
   return config

@@ -21,11 +21,13 @@ SMALL = {
   'evaluation.every': 2,
   'evaluation.batch_size': 50,
   'evaluation.validation_images': 20,
+  'evaluation.num_samples': 0,
   'network.hidden': (16, 16),
   'network.channels': 8,
-  'network.groups': 4,
   'objective.timesteps': 20,
   'objective.sampling_steps': 4,
+  'objective.bound_samples': 4,
+  'objective.evaluation_times': 2,
   'objective.schedule': 'cosine',
 }
 
