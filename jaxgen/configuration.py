@@ -15,6 +15,7 @@ from ml_collections import config_flags
 
 from jaxgen.errors import UserError, suggest
 from jaxgen.images import write_whole
+from jaxgen.objective import BLOCKS, REDUCTIONS
 
 FILE = 'config.json'
 
@@ -34,7 +35,7 @@ REQUIRED = {
   **dict.fromkeys(('data.image_size', 'data.channels', 'data.memory_limit'), int),
   **dict.fromkeys(('ema_decay', 'data.validation_fraction', 'data.test_fraction'), float),
   **dict.fromkeys(('data.name', 'data.path', 'objective.name', 'network.name'), str),
-  'optimizer.name': str,
+  **dict.fromkeys(('optimizer.name', 'reduction'), str),
 }
 
 # Integers that may be zero, where it means none, never, as it is, or only at the end.
@@ -184,12 +185,19 @@ def validate(config: ml_collections.ConfigDict, devices: int) -> None:
         f'config.{name}={fields[name]} must be a multiple of config.steps_per_call={steps}, the '
         'updates done in one dispatch'
       )
-  share = devices * config.objective.get('critic_steps', 1)
+  if config.reduction not in REDUCTIONS:
+    raise UserError(f'config.reduction={config.reduction!r}; choose {" or ".join(REDUCTIONS)}')
+  parts, among = devices, f'{devices} devices'
+  if config.reduction == 'ordered':
+    if BLOCKS % devices or devices > BLOCKS // 2:
+      raise UserError(f'config.reduction=ordered needs 1, 2, 4 or 8 devices, not {devices}')
+    parts, among = BLOCKS, f'the {BLOCKS} blocks of an ordered reduction'
+  share = parts * config.objective.get('critic_steps', 1)
   if config.batch_size % share:
     fitting = max(share, config.batch_size // share * share)
     raise UserError(
-      f'config.batch_size={config.batch_size} cannot be divided among {devices} devices'
-      + (f' and {share // devices} critic steps' if share > devices else '')
+      f'config.batch_size={config.batch_size} cannot be divided among {among}'
+      + (f' and {share // parts} critic steps' if share > parts else '')
       + f': use {fitting} or another multiple of {share}'
     )
 

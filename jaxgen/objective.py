@@ -88,10 +88,9 @@ def mean_reduction(gradient_of: Callable[..., Any], batch: tuple[jax.Array, ...]
 
 
 def ordered_reduction(gradient_of: Callable[..., Any], batch: tuple[jax.Array, ...]) -> Any:
-  """The mean over BLOCKS fixed blocks of the batch, summed in one order: the same bits on any
-  number of devices that divides BLOCKS.
+  """The mean over BLOCKS fixed blocks of the batch, summed in one order on any number of devices.
 
-  Block b holds the images whose place in the global batch is b modulo BLOCKS. The loop over blocks
+  The bits are the same on 1, 2, 4 and 8 devices. Block b holds the images whose place in the global batch is b modulo BLOCKS. The loop over blocks
   keeps XLA from fusing them into differently rounded sums.
   """
   devices = jax.lax.axis_size(AXIS)
@@ -107,9 +106,7 @@ def ordered_reduction(gradient_of: Callable[..., Any], batch: tuple[jax.Array, .
   return jax.tree.map(lambda g: g / BLOCKS, total)
 
 
-BLOCKS = (
-  16  # of an ordered reduction; two or more on each of up to 8 devices, as XLA unrolls loops of one
-)
+BLOCKS = 16  # two or more on each of up to 8 devices, as XLA unrolls a loop of one
 REDUCTIONS = {'mean': mean_reduction, 'ordered': ordered_reduction}
 _reduction: ContextVar[str] = ContextVar('reduction', default='mean')
 

@@ -40,7 +40,6 @@ FAMILIES: dict[str, dict[str, Any]] = {
   'wgan': {'network.hidden': 16},
   'ddpm': {
     'network.channels': 8,
-    'network.groups': 4,
     'objective.timesteps': 20,
     'objective.sampling_steps': 4,
     'objective.schedule': 'cosine',
