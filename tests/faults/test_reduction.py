@@ -1,0 +1,29 @@
+"""With the ordered reduction, the number of devices leaves no trace in a run's results."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from faults.processes import command, records, run, state_digest
+
+STEPS = 12
+SHORT = {'num_steps': STEPS, 'checkpoint__every': STEPS, 'evaluation__every': 0}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(('family', 'batch'), [('vae', 32), ('wgan', 160)])
+def test_ordered_reduction_gives_one_hash_for_any_device_count(
+  family: str, batch: int, tmp_path: Path, figure: Callable[[str], None]
+) -> None:
+  hashes, losses = set(), []
+  for devices in (1, 2, 4, 8):
+    workdir = tmp_path / str(devices)
+    arguments = command(family, workdir, batch_size=batch, reduction='ordered', **SHORT)
+    code, output = run(tmp_path / f'output{devices}', (*arguments, f'--devices={devices}'))
+    assert code == 0, output
+    hashes.add(state_digest(workdir, STEPS))
+    losses.append([r for r in records(workdir) if any(k.startswith('train/') for k in r)])
+  assert len(hashes) == 1
+  assert losses[1:] == losses[:-1]
+  figure(f'{len(hashes)} hash on 1, 2, 4 and 8 devices')
