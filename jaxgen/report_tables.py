@@ -1,0 +1,176 @@
+"""The report's comparison: no row mixes protocols, and no number is the best of several."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxgen.protocol import Number, Protocol
+from jaxgen.report_runs import Run
+
+LOWER = ('fid', 'kid', 'class_kl_nats', 'missing_classes', 'unclaimed')
+HIGHER = ('precision', 'recall', 'coverage', 'inception_score', 'authenticity')
+
+
+class Cell(NamedTuple):
+  """What a table says about one group: mean over its runs, spread, and how it is meant."""
+
+  value: float | None = None
+  spread: float | None = None
+  spread_is: str = ''
+  runs: int = 1
+  reason: str = ''
+
+  @property
+  def text(self) -> str:
+    """The value with its spread, or a dash."""
+    if self.value is None:
+      return '–'
+    if float(self.value).is_integer() and self.spread is None:
+      return f'{self.value:,.0f}'
+    spread = '' if self.spread is None else f' ± {self.spread:.2g}'
+    return f'{self.value:,.4g}{spread}'
+
+
+class Row(NamedTuple):
+  """One quantity of all groups; `best` holds the places of the best values."""
+
+  name: str
+  protocol: str
+  cells: list[Cell]
+  best: set[int]
+
+
+Groups = dict[str, list[Run]]
+
+
+def group(runs: Sequence[Run]) -> Groups:
+  """Runs that differ only in their seed, by a name that tells the groups apart."""
+  found: dict[Any, list[Run]] = {}
+  for run in runs:
+    found.setdefault(run.group, []).append(run)
+  named: Groups = {}
+  for members in found.values():
+    config = members[0].config
+    seeds = ', '.join(str(run.config['seed']) for run in members)
+    several = f'{config["objective.name"]} on {config["data.name"]}, seeds {seeds}'
+    name = members[0].name if len(members) == 1 else several
+    number = 2
+    while name in named:
+      name = f'{name.removesuffix(f" ({number - 1})")} ({number})'
+      number += 1
+    named[name] = members
+  return named
+
+
+def summarise(values: Sequence[float], error: float | None = None, reason: str = '') -> Cell:
+  """Mean and deviation over runs; of one run its value and its own standard error."""
+  if not values:
+    return Cell(reason=reason)
+  if len(values) == 1:
+    return Cell(values[0], error, 'standard error' if error is not None else '')
+  deviation = float(np.std(values, ddof=1))
+  return Cell(float(np.mean(values)), deviation, 'deviation over seeds', len(values))
+
+
+def score_rows(groups: Groups, which: str, split: str) -> list[Row]:
+  """The scores against one split, a row for each protocol: no row holds numbers of two."""
+  found: dict[tuple[Any, ...], dict[str, list[Number]]] = {}
+  shown: dict[tuple[Any, ...], Protocol] = {}
+  for name, runs in groups.items():
+    for run in runs:
+      for number in run.numbers[which]:
+        if number.protocol.split == split:
+          key = number.protocol.comparable
+          shown.setdefault(key, number.protocol)
+          found.setdefault(key, {}).setdefault(name, []).append(number)
+  rows = []
+  for key, by_group in found.items():
+    cells = []
+    for name in groups:
+      numbers = by_group.get(name, [])
+      measured = [number for number in numbers if number.value is not None]
+      reason = next((number.reason for number in numbers if number.reason), '')
+      error = measured[0].standard_error if measured else None
+      cells.append(summarise([number.value for number in measured], error, reason))
+    seeds = sorted({n.protocol.seed for numbers in by_group.values() for n in numbers})
+    protocol = str(shown[key])
+    if len(seeds) > 1:
+      protocol = protocol.replace(f'seed={shown[key].seed}', f'seeds={",".join(map(str, seeds))}')
+    metric = shown[key].metric
+    rows.append(Row(metric, protocol, cells, best(metric, cells)))
+  return rows
+
+
+def best(metric: str, cells: Sequence[Cell]) -> set[int]:
+  """Places of the best values, where there is something to choose from."""
+  values = {place: cell.value for place, cell in enumerate(cells) if cell.value is not None}
+  if len(values) < 2 or not metric.startswith(LOWER + HIGHER):
+    return set()
+  choose = min if metric.startswith(LOWER) else max
+  chosen = choose(values.values())
+  winners = {place for place, value in values.items() if value == chosen}
+  return winners if len(winners) < len(values) else set()
+
+
+def plain_rows(groups: Groups, look: Callable[[Run], dict[str, Any]]) -> list[Row]:
+  """A row for each number that `look` finds in a run."""
+  names = dict.fromkeys(name for runs in groups.values() for run in runs for name in look(run))
+  rows = []
+  for name in names:
+    found = (numbers(look(run).get(name) for run in runs) for runs in groups.values())
+    rows.append(Row(name, '', [summarise(values) for values in found], set()))
+  return rows
+
+
+def numbers(values: Iterable[Any]) -> list[float]:
+  """Those of the values that are numbers."""
+  return [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
+
+
+def cost(run: Run) -> dict[str, Any]:
+  """What training and sampling took."""
+  speeds = numbers(record.get('images_per_second') for record in run.records)
+  stored = run.evaluation.get('cost')
+  return {
+    **(stored if isinstance(stored, dict) else {}),
+    'training_steps': run.step,
+    'training_seconds': run.training_seconds,
+    'training_images_per_second': float(np.median(speeds)) if speeds else None,
+  }
+
+
+SPLITS = {
+  'test': 'against the test split',
+  'train': 'against the training split',
+  '': 'of the samples alone',
+}
+PARAMETERS = {'ema': 'averaged parameters', 'raw': 'raw parameters'}
+
+
+def tables(groups: Groups) -> list[dict[str, Any]]:
+  """The sections of the comparison: averaged parameters, raw parameters, cost."""
+  sections = []
+  for which, parameters in PARAMETERS.items():
+    for split, where in SPLITS.items():
+      title = f'Scores {where}, {parameters}'
+      sections.append({'title': title, 'rows': score_rows(groups, which, split)})
+
+    def means(run: Run, which: str = which) -> dict[str, Any]:
+      return run.evaluation.get(which) or {}
+
+    title = f'Means over test images, {parameters}'
+    sections.append({'title': title, 'rows': plain_rows(groups, means)})
+  sections.append({'title': 'Cost', 'rows': plain_rows(groups, cost)})
+  return [section for section in sections if section['rows']]
+
+
+def differences(groups: Groups) -> list[tuple[str, list[str]]]:
+  """Config fields in which the groups differ, with each group's values."""
+  configs = [runs[0].config for runs in groups.values()]
+  names = dict.fromkeys(name for config in configs for name in config if name != 'seed')
+  return [
+    (name, values)
+    for name in names
+    if len(set(values := [repr(c[name]) if name in c else '–' for c in configs])) > 1
+  ]

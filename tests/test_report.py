@@ -1,0 +1,170 @@
+"""A report holds the numbers of its runs, needs no network, and survives unfinished workdirs."""
+
+import html
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from jaxgen import images, report, report_runs, report_tables
+from jaxgen.main import main as train
+from jaxgen.protocol import Number, Protocol
+
+ROOT = Path(__file__).parent.parent
+FID = Protocol('fid_classifier', 'aaaa', 'digits', 'test', 'bbbb', 359, 500, 'none', 0)
+CONFIG = {
+  'seed': 0,
+  'num_steps': 20,
+  'batch_size': 10,
+  'data': {'name': 'digits', 'path': ''},
+  'objective': {'name': 'vae', 'beta': 1.0},
+}
+
+
+def workdir(folder: Path, fid: Number | None = None, **config: Any) -> Path:
+  """A run's folder as training and evaluation leave it."""
+  folder.mkdir(parents=True)
+  (folder / 'config.json').write_text(json.dumps(CONFIG | config))
+  records = [
+    {'step': step, 'train/loss': 100.0 - step, 'images_per_second': 50.0} for step in (10, 20)
+  ]
+  records.append({'step': 20, 'validation/elbo_nats': -81.5})
+  (folder / 'metrics.jsonl').write_text(''.join(json.dumps(r) + '\n' for r in records))
+  sheet = images.grid(np.zeros((4, 8, 8, 1), np.uint8))
+  images.save_png(folder / 'figures' / 'samples.png', sheet)
+  if fid:
+    numbers = [fid.to_json(), Number(FID._replace(metric='kid_classifier'), 0.25, 0.015).to_json()]
+    classes = {'histogram': [9, 0, 3], 'data': {'test': [4, 4, 4]}, 'missing': {'test': [1]}}
+    scores = {'numbers': numbers, 'classes': classes}
+    evaluation = {'step': 20, 'ema': {'elbo_nats': -82.25}, 'raw': {}, 'ema_scores': scores}
+    evaluation['cost'] = {'parameters': 123_456, 'network_evaluations_per_sample': 1}
+    (folder / 'evaluation.json').write_text(json.dumps(evaluation))
+  return folder
+
+
+def made(tmp_path: Path, *workdirs: Path, code: int = 0) -> str:
+  """The page of these workdirs."""
+  output = tmp_path / 'report.html'
+  assert report.main([*map(str, workdirs), f'--output={output}']) == code
+  return output.read_text() if code == 0 else ''
+
+
+def text(page: str) -> str:
+  """What a reader sees."""
+  visible = re.sub(r'<style>.*?</style>|<[^>]*>', ' ', page, flags=re.DOTALL)
+  return ' '.join(html.unescape(visible).split())
+
+
+def test_two_runs_side_by_side(tmp_path: Path) -> None:
+  a = workdir(tmp_path / 'first', Number(FID, 12.5))
+  b = workdir(tmp_path / 'second', Number(FID, 7.75), objective={'name': 'gan', 'latent': 64})
+  page = made(tmp_path, a, b)
+  seen = text(page)
+  for words in (
+    '2 models, 2 runs',
+    'fid_classifier@v1[digits/test n=500 seed=0] 12.5 7.75',
+    '0.25 ± 0.015',
+    'elbo_nats -82.25 -82.25',
+    'parameters 123,456 123,456',
+    'training_seconds 4 4',
+    'Missing: 1',
+    "objective.name 'vae' 'gan'",
+    'objective.latent – 64',
+    'last checkpoint',
+  ):
+    assert words in seen, words
+  assert re.search(r'class="best">7.75', page)
+  assert not re.search(r'class="best">12.5', page)
+
+
+def test_the_page_needs_nothing_from_elsewhere(tmp_path: Path) -> None:
+  page = made(tmp_path, workdir(tmp_path / 'run', Number(FID, 1.5)))
+  loaded = re.findall(r'(?:src|srcset|href)="([^"]*)"', page)
+  assert len(loaded) >= 5
+  assert all(link.startswith('data:image/') for link in loaded)
+  assert not re.search(r'https?://|<script|@import|url\(', page)
+  assert 'prefers-color-scheme: dark' in page
+  assert page == made(tmp_path, tmp_path / 'run')
+
+
+def test_names_are_text(tmp_path: Path) -> None:
+  run = workdir(tmp_path / '<script>alert(1)', data={'name': '<b>x', 'path': ''})
+  page = made(tmp_path, run)
+  assert '<script>' not in page
+  assert '<b>' not in page
+  assert '&lt;script&gt;alert(1)' in page
+
+
+def test_seeds_become_mean_and_deviation(tmp_path: Path) -> None:
+  runs = [
+    workdir(tmp_path / f's{seed}', Number(FID._replace(seed=seed), value), seed=seed)
+    for seed, value in enumerate((10.0, 12.0, 14.0))
+  ]
+  seen = text(made(tmp_path, *runs))
+  assert '1 models, 3 runs' not in seen
+  assert '1 model, 3 runs' in seen
+  assert 'vae on digits, seeds 0, 1, 2' in seen
+  assert 'fid_classifier@v1[digits/test n=500 seeds=0,1,2] 12 ± 2 (3 runs)' in seen
+
+
+def test_numbers_of_two_protocols_never_share_a_row(tmp_path: Path) -> None:
+  workdirs = [
+    workdir(tmp_path / 'a', Number(FID, 1.0)),
+    workdir(tmp_path / 'b', Number(FID._replace(fingerprint='cccc'), 2.0), batch_size=20),
+  ]
+  groups = report_tables.group([report_runs.read(path) for path in workdirs])
+  rows = [r for r in report_tables.score_rows(groups, 'ema', 'test') if r.name.startswith('fid')]
+  assert [[cell.value for cell in row.cells] for row in rows] == [[1.0, None], [None, 2.0]]
+  assert [row.best for row in rows] == [set(), set()]
+
+
+def test_missing_numbers_have_their_reason(tmp_path: Path) -> None:
+  run = workdir(tmp_path / 'run', Number(FID, None, reason='12 images are too few'))
+  seen = text(made(tmp_path, run))
+  assert 'fid_classifier@v1[digits/test n=500 seed=0] –' in seen
+  assert 'fid_classifier@v1[digits/test n=500 seed=0] : 12 images are too few' in seen
+
+
+def test_unfinished_and_empty_workdirs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+  (tmp_path / 'empty').mkdir()
+  begun = workdir(tmp_path / 'begun', num_steps=500)
+  (begun / 'evaluation.json').write_text('{"torn')
+  with (begun / 'metrics.jsonl').open('a') as file:
+    file.write('{"step": 3')
+  seen = text(made(tmp_path, tmp_path / 'empty', begun, tmp_path / 'nowhere'))
+  assert 'begun: unfinished: step 20 of 500' in seen
+  assert 'not evaluated yet: run python -m jaxgen.main --mode=evaluate' in seen
+  assert 'evaluation.json cannot be read' in seen
+  assert f'Left out: {tmp_path}/empty holds no config.json' in seen
+  assert f'{tmp_path}/nowhere is no folder' in seen
+  capsys.readouterr()
+  made(tmp_path, tmp_path / 'empty', code=2)
+  assert capsys.readouterr().err.endswith('jaxgen: there is no run to report\n')
+
+
+def test_a_real_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+  from jaxgen import scores
+  from jaxgen.metrics.features import pixels
+
+  chosen = [pixels.build((8, 8, 1))]
+  monkeypatch.setattr(scores, 'kinds', lambda *_: (chosen, 'no classifier in this test'))
+  run = tmp_path / 'real'
+  small = {'num_steps': 2, 'steps_per_call': 1, 'log_every': 1, 'network.hidden': '(8,)'}
+  small |= {'evaluation.num_samples': 80, 'evaluation.batch_size': 40}
+  fields = [f'--config.{name}={value}' for name, value in small.items()]
+  assert train([f'--config={ROOT}/experiments/vae.py', f'--workdir={run}', *fields]) == 0
+  assert train(['--mode=evaluate', f'--workdir={run}']) == 0
+  results = json.loads((run / 'evaluation.json').read_text())
+  assert results['cost']['network_evaluations_per_sample'] == 1
+  assert results['cost']['seconds_per_1000_samples'] > 0
+  seen = text(made(tmp_path, run))
+  for which in ('ema_scores', 'raw_scores'):
+    numbers = [Number.from_json(n) for n in results[which]['numbers']]
+    fid = next(n for n in numbers if n.protocol.metric == 'fid_pixels')
+    assert fid.value > 0
+    assert f'{fid.protocol} {fid.value:,.4g}' in seen
+  assert 'class numbers are left out' in seen
+  assert 'Nearest training images' in seen
