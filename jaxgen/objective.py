@@ -90,8 +90,9 @@ def mean_reduction(gradient_of: Callable[..., Any], batch: tuple[jax.Array, ...]
 def ordered_reduction(gradient_of: Callable[..., Any], batch: tuple[jax.Array, ...]) -> Any:
   """The mean over BLOCKS fixed blocks of the batch, summed in one order on any number of devices.
 
-  The bits are the same on 1, 2, 4 and 8 devices. Block b holds the images whose place in the global batch is b modulo BLOCKS. The loop over blocks
-  keeps XLA from fusing them into differently rounded sums.
+  The bits are the same on 1, 2, 4 and 8 devices. Block b holds the images whose place in the
+  global batch is b modulo BLOCKS. The loop over blocks keeps XLA from fusing them into differently
+  rounded sums.
   """
   devices = jax.lax.axis_size(AXIS)
   blocks = BLOCKS // devices  # on this device: block k * devices + device
