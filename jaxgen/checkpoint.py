@@ -8,7 +8,10 @@ match its sums is damaged. `sha256sum -c SHA256SUMS` in a step's folder does the
 import hashlib
 import json
 import logging
+import re
 import shutil
+import sys
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +27,19 @@ SUMS = 'SHA256SUMS'
 ARRAYS = 'arrays.json'  # shape and type of each array, to compare before anything is read
 UNFINISHED = 'unfinished'  # the folder of a step that is being written
 log = logging.getLogger(__name__)
+
+# What fails in Orbax's threads reaches us as an exception; that they also log its traceback, and
+# then one for each array that finds its event loop closed, would only bury our message.
+logging.getLogger('absl').addFilter(lambda record: not record.exc_info)
+
+
+def unraisable(details: Any, hook: Callable[[Any], Any] = sys.unraisablehook) -> None:
+  """Passes on what threads could not raise, but for the one complaint."""
+  if str(details.exc_value) != 'Event loop is closed':
+    hook(details)
+
+
+sys.unraisablehook = unraisable
 
 
 class Checkpoints:
@@ -81,8 +97,9 @@ class Checkpoints:
     except Exception as error:  # Orbax reports a full disk as any of several types
       self._clear()  # so that what did not fit does not fill the disk
       reason = next(iter(str(error).splitlines()), type(error).__name__)
+      reason = re.sub(r' \[source locations=.*|.*(?=Failed writing)', '', reason)[:400]
       raise UserError(
-        f'cannot save the checkpoint of step {step} in {self.folder}: {reason[:300]}\n'
+        f'cannot save the checkpoint of step {step} in {self.folder}: {reason}\n'
         'The checkpoints before it are kept. Once there is room to write, the same command resumes.'
       ) from error
 
