@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgen import cost, data, foreign, scores
+from jaxgen import configuration, cost, data, foreign, objective, scores
 from jaxgen.metrics.features import Features, classifier, pixels
 from jaxgen.objective import Objective
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope='module')
@@ -157,6 +159,21 @@ def test_network_evaluations_are_counted() -> None:
   model = Objective(None, None, None, sample)
   assert cost.network_evaluations(model, params) == 14
   assert cost.parameters(params) == 90
+
+
+@pytest.mark.parametrize(
+  ('experiment', 'evaluations'),
+  [('vae', 1), ('gan', 1), ('wgan', 1), ('ddpm', 5), ('flow_matching', 10)],
+)
+def test_network_evaluations_of_experiments(experiment: str, evaluations: int) -> None:
+  import jax
+
+  config = configuration.load(str(ROOT / f'experiments/{experiment}.py'), None, [])
+  if 'sampling_steps' in config.objective:
+    config.objective.sampling_steps = 5
+  model = objective.build(config, (8, 8, 1))
+  params = jax.eval_shape(model.init, jax.random.key(0))[0]
+  assert cost.network_evaluations(model, params) == evaluations
 
 
 @pytest.fixture
