@@ -40,7 +40,7 @@ def digits() -> Digits:
 
 @pytest.fixture(scope='session')
 def digit_features(digits: Digits) -> Features:
-  return classifier.build(*digits, recipe=classifier.Recipe(steps=600))
+  return classifier.build(*digits, recipe=classifier.Recipe(steps=800, batch_size=64))
 
 
 @pytest.fixture
