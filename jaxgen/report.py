@@ -28,8 +28,8 @@ from jaxgen.writer import VALIDATION
 TEMPLATE = Path(__file__).with_name('report_template.html')
 
 
-def curves_of(runs: Sequence[Run]) -> Plot | None:
-  """Losses in training, and validation means, where there are any."""
+def curves_of(runs: Sequence[Run]) -> list[Plot]:
+  """Losses in training, and validation means, where there are any: a plot of each."""
   panels: dict[str, Curves] = {}
   for title, prefix in (('training', 'train/'), ('validation', VALIDATION)):
     names = dict.fromkeys(
@@ -47,7 +47,7 @@ def curves_of(runs: Sequence[Run]) -> Plot | None:
           metrics.setdefault(name.removeprefix(prefix), []).append(
             tuple(map(list, zip(*points, strict=True)))
           )
-  return curves(panels) if panels else None
+  return [curves(title, metrics) for title, metrics in panels.items()]
 
 
 def classes_of(run: Run) -> dict[str, Any] | None:
@@ -68,7 +68,7 @@ def classes_of(run: Run) -> dict[str, Any] | None:
 
 def over_time(groups: Groups) -> Plot | None:
   """The Fréchet distance of each run against its training time, where two or more have it."""
-  rows = [row for row in score_rows(groups, 'ema', 'test') if row.name.startswith('fid')]
+  rows = [row for row in score_rows(groups, 'ema', 'test') if row.protocol.startswith('fid')]
   rows = [row for row in rows if sum(cell.value is not None for cell in row.cells) > 1]
   if not rows:
     return None
@@ -77,7 +77,7 @@ def over_time(groups: Groups) -> Plot | None:
     for (name, runs), cell in zip(groups.items(), rows[0].cells, strict=True)
     if cell.value and (time := float(np.mean([run.training_seconds for run in runs])))
   }
-  return distance_over_time(points, rows[0].name) if points else None
+  return distance_over_time(points, rows[0].protocol.partition('@')[0]) if points else None
 
 
 def page(runs: Sequence[Run], problems: Sequence[str] = ()) -> str:

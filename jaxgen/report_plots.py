@@ -31,9 +31,7 @@ def data_uri(content: bytes, kind: str) -> str:
   return f'data:image/{kind};base64,{base64.b64encode(content).decode()}'
 
 
-def draw(
-  paint: Callable[[Sequence[Axes]], None], panels: int, size: tuple[float, float], words: str
-) -> Plot:
+def draw(paint: Callable[[Axes], None], size: tuple[float, float], words: str) -> Plot:
   """Calls `paint` on empty axes, once for each page; the same input gives the same bytes."""
   uris = []
   for page in ('light', 'dark'):
@@ -46,68 +44,66 @@ def draw(
     style |= {'axes.grid': True, 'grid.color': ink, 'grid.alpha': 0.15, 'axes.axisbelow': True}
     with matplotlib.rc_context(style):
       figure = Figure(figsize=size, layout='constrained')
-      paint(figure.subplots(1, panels, squeeze=False)[0])
+      paint(figure.subplots())
       buffer = io.BytesIO()
       figure.savefig(buffer, format='svg', transparent=True, metadata={'Date': None})
       uris.append(data_uri(buffer.getvalue(), 'svg+xml'))
   return Plot(*uris, words)
 
 
-def curves(panels: dict[str, Curves]) -> Plot:
-  """Metrics over steps: a panel for each part, a colour for each metric, a line for each seed."""
+def curves(title: str, metrics: Curves) -> Plot:
+  """Metrics over steps: a colour for each metric, a line for each seed."""
 
-  def paint(axes: Sequence[Axes]) -> None:
-    for axis, (title, metrics) in zip(axes, panels.items(), strict=True):
-      for colour, (name, seeds) in zip(COLOURS, metrics.items(), strict=False):
-        for number, (steps, values) in enumerate(seeds):
-          stride = 1 + len(steps) // MOST_POINTS
-          axis.plot(
-            steps[::stride],
-            values[::stride],
-            color=colour,
-            linewidth=1.2,
-            alpha=1.0 if len(seeds) == 1 else 0.6,
-            marker='o' if len(steps) < 12 else None,
-            markersize=3,
-            label=None if number else name,
-          )
-      axis.set_title(title, fontsize=9)
-      axis.set_xlabel('step')
-      axis.legend(fontsize=8)
+  def paint(axes: Axes) -> None:
+    for colour, (name, seeds) in zip(COLOURS, metrics.items(), strict=False):
+      for number, (steps, values) in enumerate(seeds):
+        stride = 1 + len(steps) // MOST_POINTS
+        axes.plot(
+          steps[::stride],
+          values[::stride],
+          color=colour,
+          linewidth=1.2,
+          alpha=1.0 if len(seeds) == 1 else 0.6,
+          marker='o' if len(steps) < 12 else None,
+          markersize=3,
+          label=None if number else name,
+        )
+    axes.set_title(title, fontsize=9)
+    axes.set_xlabel('step')
+    axes.legend(fontsize=8)
 
-  words = '; '.join(f'{title}: {", ".join(metrics)}' for title, metrics in panels.items())
-  return draw(paint, len(panels), (4.2 * len(panels), 2.6), f'Curves over steps. {words}')
+  return draw(paint, (4.2, 2.8), f'{title} over steps: {", ".join(metrics)}')
 
 
 def histogram(made: Sequence[float], data: Sequence[float]) -> Plot:
   """Shares of each class among samples and data."""
 
-  def paint(axes: Sequence[Axes]) -> None:
+  def paint(axes: Axes) -> None:
     places = range(len(made))
-    axes[0].bar([p - 0.2 for p in places], made, 0.4, color=COLOURS[0], label='samples')
-    axes[0].bar([p + 0.2 for p in places], data, 0.4, color=COLOURS[4], label='data')
+    axes.bar([p - 0.2 for p in places], made, 0.4, color=COLOURS[0], label='samples')
+    axes.bar([p + 0.2 for p in places], data, 0.4, color=COLOURS[4], label='data')
     if len(made) <= 20:
-      axes[0].set_xticks(list(places))
-    axes[0].set_xlabel('class')
-    axes[0].set_ylabel('share')
-    axes[0].legend(fontsize=8, ncols=2)
-    axes[0].set_ylim(0, 1.2 * max([*made, *data, 1e-9]))
+      axes.set_xticks(list(places))
+    axes.set_xlabel('class')
+    axes.set_ylabel('share')
+    axes.legend(fontsize=8, ncols=2)
+    axes.set_ylim(0, 1.2 * max([*made, *data, 1e-9]))
 
   shares = ', '.join(f'{k}: {a:.3f} of {b:.3f}' for k, (a, b) in enumerate(zip(made, data)))  # noqa: B905
-  return draw(paint, 1, (4.2, 2.4), f'Share of samples and of data by class. {shares}')
+  return draw(paint, (4.2, 2.4), f'Share of samples and of data by class. {shares}')
 
 
 def distance_over_time(points: dict[str, list[tuple[float, float]]], label: str) -> Plot:
   """Distances against seconds of training; a colour for each group, a point for each run."""
 
-  def paint(axes: Sequence[Axes]) -> None:
+  def paint(axes: Axes) -> None:
     for number, (name, group) in enumerate(points.items()):
       colour, marker = COLOURS[number % len(COLOURS)], 'osD^vP*'[number // len(COLOURS) % 7]
-      axes[0].scatter(*zip(*group, strict=True), color=colour, marker=marker, label=name)
-    axes[0].set_xscale('log')
-    axes[0].set_yscale('log')
-    axes[0].set_xlabel('seconds of training')
-    axes[0].set_ylabel(label)
-    axes[0].legend(fontsize=8, loc='center left', bbox_to_anchor=(1.0, 0.5))
+      axes.scatter(*zip(*group, strict=True), color=colour, marker=marker, label=name)
+    axes.set_xscale('log')
+    axes.set_yscale('log')
+    axes.set_xlabel('seconds of training')
+    axes.set_ylabel(label)
+    axes.legend(fontsize=8, loc='center left', bbox_to_anchor=(1.0, 0.5))
 
-  return draw(paint, 1, (6.4, 3.0), f'{label} against seconds of training: {points}')
+  return draw(paint, (6.4, 3.0), f'{label} against seconds of training: {points}')

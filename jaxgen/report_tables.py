@@ -1,5 +1,6 @@
 """The report's comparison: no row mixes protocols, and no number is the best of several."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -10,6 +11,30 @@ from jaxgen.report_runs import Run
 
 LOWER = ('fid', 'kid', 'class_kl_nats', 'missing_classes', 'unclaimed')
 HIGHER = ('precision', 'recall', 'coverage', 'inception_score', 'authenticity')
+
+
+LABELS = {
+  'fid': 'Fréchet distance',
+  'kid': 'Kernel distance',
+  'precision': 'Precision',
+  'recall': 'Recall',
+  'density': 'Density',
+  'coverage': 'Coverage',
+  'distance_ratio': 'Distance to training images, over that of test images',
+  'authenticity': 'Authenticity',
+  'inception_score': 'Inception score',
+  'class_kl_nats': 'KL of the classes to the data’s, nats',
+  'missing_classes': 'Missing classes',
+  'class_entropy_nats': 'Entropy of the classes, nats',
+  'unclaimed': 'Share that no class claims',
+}
+
+
+def label(metric: str) -> str:
+  """A metric in words, with an arrow towards the better values."""
+  plain = metric.rpartition('_')[0]
+  arrow = ' ↓' if metric.startswith(LOWER) else ' ↑' if metric.startswith(HIGHER) else ''
+  return LABELS.get(plain, metric) + arrow
 
 
 class Cell(NamedTuple):
@@ -26,10 +51,12 @@ class Cell(NamedTuple):
     """The value with its spread, or a dash."""
     if self.value is None:
       return '–'
-    if float(self.value).is_integer() and self.spread is None:
+    if float(self.value).is_integer() and not self.spread:
       return f'{self.value:,.0f}'
-    spread = '' if self.spread is None else f' ± {self.spread:.2g}'
-    return f'{self.value:,.4g}{spread}'
+    if not self.spread:
+      return f'{self.value:,.0f}' if abs(self.value) >= 10_000 else f'{self.value:.4g}'
+    decimals = max(0, 1 - math.floor(math.log10(self.spread)))  # two digits of the spread
+    return f'{self.value:,.{decimals}f} ± {self.spread:,.{decimals}f}'
 
 
 class Row(NamedTuple):
@@ -98,7 +125,7 @@ def score_rows(groups: Groups, which: str, split: str) -> list[Row]:
     if len(seeds) > 1:
       protocol = protocol.replace(f'seed={shown[key].seed}', f'seeds={",".join(map(str, seeds))}')
     metric = shown[key].metric
-    rows.append(Row(metric, protocol, cells, best(metric, cells)))
+    rows.append(Row(label(metric), protocol, cells, best(metric, cells)))
   return rows
 
 
@@ -149,9 +176,11 @@ PARAMETERS = {'ema': 'averaged parameters', 'raw': 'raw parameters'}
 
 
 def tables(groups: Groups) -> list[dict[str, Any]]:
-  """The sections of the comparison: averaged parameters, raw parameters, cost."""
+  """The sections of the comparison: averaged parameters, cost, raw parameters."""
   sections = []
   for which, parameters in PARAMETERS.items():
+    if which == 'raw':
+      sections.append({'title': 'Cost', 'rows': plain_rows(groups, cost)})
     for split, where in SPLITS.items():
       title = f'Scores {where}, {parameters}'
       sections.append({'title': title, 'rows': score_rows(groups, which, split)})
@@ -161,7 +190,6 @@ def tables(groups: Groups) -> list[dict[str, Any]]:
 
     title = f'Means over test images, {parameters}'
     sections.append({'title': title, 'rows': plain_rows(groups, means)})
-  sections.append({'title': 'Cost', 'rows': plain_rows(groups, cost)})
   return [section for section in sections if section['rows']]
 
 

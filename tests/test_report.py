@@ -66,7 +66,7 @@ def test_two_runs_side_by_side(tmp_path: Path) -> None:
   for words in (
     '2 models, 2 runs',
     'fid_classifier@v1[digits/test n=500 seed=0] 12.5 7.75',
-    '0.25 ± 0.015',
+    '0.250 ± 0.015',
     'elbo_nats -82.25 -82.25',
     'parameters 123,456 123,456',
     'training_seconds 4 4',
@@ -107,7 +107,7 @@ def test_seeds_become_mean_and_deviation(tmp_path: Path) -> None:
   assert '1 models, 3 runs' not in seen
   assert '1 model, 3 runs' in seen
   assert 'vae on digits, seeds 0, 1, 2' in seen
-  assert 'fid_classifier@v1[digits/test n=500 seeds=0,1,2] 12 ± 2 (3 runs)' in seen
+  assert 'fid_classifier@v1[digits/test n=500 seeds=0,1,2] 12.0 ± 2.0 (3 runs)' in seen
 
 
 def test_numbers_of_two_protocols_never_share_a_row(tmp_path: Path) -> None:
@@ -116,7 +116,9 @@ def test_numbers_of_two_protocols_never_share_a_row(tmp_path: Path) -> None:
     workdir(tmp_path / 'b', Number(FID._replace(fingerprint='cccc'), 2.0), batch_size=20),
   ]
   groups = report_tables.group([report_runs.read(path) for path in workdirs])
-  rows = [r for r in report_tables.score_rows(groups, 'ema', 'test') if r.name.startswith('fid')]
+  rows = [
+    r for r in report_tables.score_rows(groups, 'ema', 'test') if r.protocol.startswith('fid')
+  ]
   assert [[cell.value for cell in row.cells] for row in rows] == [[1.0, None], [None, 2.0]]
   assert [row.best for row in rows] == [set(), set()]
 
@@ -165,6 +167,6 @@ def test_a_real_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     numbers = [Number.from_json(n) for n in results[which]['numbers']]
     fid = next(n for n in numbers if n.protocol.metric == 'fid_pixels')
     assert fid.value > 0
-    assert f'{fid.protocol} {fid.value:,.4g}' in seen
+    assert f'{fid.protocol} {fid.value:.4g}' in seen
   assert 'class numbers are left out' in seen
   assert 'Nearest training images' in seen
