@@ -100,8 +100,8 @@ def distance_over_time(points: dict[str, list[tuple[float, float]]], label: str)
     for number, (name, group) in enumerate(points.items()):
       colour, marker = COLOURS[number % len(COLOURS)], 'osD^vP*'[number // len(COLOURS) % 7]
       axes.scatter(*zip(*group, strict=True), color=colour, marker=marker, label=name)
-    axes.set_xscale('log')
-    axes.set_yscale('log')
+    axes.set_xlim(0, 1.1 * max(x for group in points.values() for x, _ in group))
+    axes.set_ylim(0, 1.1 * max(y for group in points.values() for _, y in group))
     axes.set_xlabel('seconds of training')
     axes.set_ylabel(label)
     axes.legend(fontsize=8, loc='center left', bbox_to_anchor=(1.0, 0.5))
