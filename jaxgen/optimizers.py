@@ -39,13 +39,23 @@ def build(
     b2: decay of the mean squared gradient (Adam, RMSProp).
 
   Raises:
-    ValueError: an unknown name or schedule, or a weight decay that the optimizer would ignore.
+    ValueError: an unknown name or schedule, a weight decay that the optimizer would ignore, or a
+      warmup that leaves nothing to decay.
   """
   if name not in OPTIMIZERS:
     raise ValueError(f'optimizer.name={name!r}; choose one of {", ".join(OPTIMIZERS)}')
   if weight_decay and name != 'adamw':
     raise ValueError(f'optimizer.weight_decay={weight_decay} has no effect on {name}: use adamw')
+  if schedule == 'cosine' and warmup_steps >= num_steps:
+    raise ValueError(
+      f'optimizer.warmup_steps={warmup_steps} must be below the number of updates, {num_steps}: '
+      'raise num_steps or lower it'
+    )
   first = 0.0 if warmup_steps else learning_rate  # optax stays at the first value without a warmup
+  if schedule == 'cosine' and warmup_steps >= num_steps:
+    raise ValueError(
+      f'optimizer.warmup_steps={warmup_steps} must be below the number of updates, {num_steps}'
+    )
   if schedule == 'cosine':
     rate = optax.warmup_cosine_decay_schedule(first, learning_rate, warmup_steps, num_steps)
   elif schedule == 'constant':

@@ -112,6 +112,7 @@ def test_broken_config_file(refused: Refused, tmp_path: Path, program: str, word
     ('optimizer.name=adma', 'adam'),
     ('optimizer.schedule=linear', 'choose constant or cosine'),
     ('optimizer.weight_decay=0.1', 'use adamw'),
+    ('optimizer.schedule=cosine --config.optimizer.warmup_steps=8', 'warmup_steps=8 must be below'),
     ('data.name=mnits', "unknown dataset 'mnits'"),
     ('data.name=a b', "cannot load dataset 'a b'"),
     ('data.name=../../etc/passwd', 'cannot load dataset'),
@@ -128,7 +129,7 @@ def test_broken_config_file(refused: Refused, tmp_path: Path, program: str, word
 )
 @pytest.mark.filterwarnings('ignore')  # those of tensorflow-datasets
 def test_wrong_field(refused: Refused, field: str, words: str) -> None:
-  refused(experiment('vae', field), words)
+  refused(experiment('vae', *field.split(' --config.')), words)
 
 
 @pytest.mark.parametrize(

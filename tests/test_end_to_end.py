@@ -22,6 +22,7 @@ SMALL = {
   'evaluation.batch_size': 50,
   'evaluation.validation_images': 20,
   'evaluation.num_samples': 0,
+  'optimizer.warmup_steps': 1,
   'network.hidden': (16, 16),
   'network.channels': 8,
   'objective.timesteps': 20,

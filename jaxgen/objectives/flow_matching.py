@@ -82,10 +82,10 @@ def flow_matching(
     return regression(params, x_1, jax.random.uniform(time_key), noise_key), {}
 
   def evaluate(params: Params, x_1: Image, key: Key) -> Metrics:
-    time_key, *noise_keys = jax.random.split(key, evaluation_times + 1)
-    strata = jnp.arange(evaluation_times) + jax.random.uniform(time_key, (evaluation_times,))
+    keys = jax.random.split(key, evaluation_times + 1)
+    strata = jnp.arange(evaluation_times) + jax.random.uniform(keys[0], (evaluation_times,))
     losses = jax.vmap(regression, in_axes=(None, None, 0, 0))(
-      params, x_1, strata / evaluation_times, jnp.stack(noise_keys)
+      params, x_1, strata / evaluation_times, keys[1:]
     )
     return {'loss': losses.mean()}
 

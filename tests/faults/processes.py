@@ -40,9 +40,12 @@ FAMILIES: dict[str, dict[str, Any]] = {
   'wgan': {'network.hidden': 16},
   'ddpm': {
     'network.channels': 8,
+    'optimizer.warmup_steps': 10,
+    'objective.bound_samples': 4,
     'objective.timesteps': 20,
     'objective.sampling_steps': 4,
     'objective.schedule': 'cosine',
+    'optimizer.warmup_steps': 0,
   },
 }
 

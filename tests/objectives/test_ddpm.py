@@ -108,7 +108,8 @@ def test_discretized_likelihood_has_a_gradient_everywhere() -> None:
   for mean in (-1.5, 0.0, 0.9):
     values = gradient(jnp.asarray(LEVELS, jnp.float32), jnp.float32(mean), 0.0074)
     assert np.isfinite(values).all()
-    outside = np.abs(LEVELS - mean) > 0.02
+    # The outermost levels own everything beyond them, where nothing is left to gain.
+    outside = (np.abs(LEVELS - mean) > 0.02) & (np.abs(LEVELS) < 1.0)
     assert (np.sign(values)[outside] == np.sign(LEVELS - mean)[outside]).all()
 
 

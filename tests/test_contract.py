@@ -1,0 +1,254 @@
+"""What every objective promises, checked on every experiment file; both found, not listed."""
+
+import pkgutil
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import pytest
+
+import jaxgen.objectives
+from jaxgen import configuration, objective, parallel
+from jaxgen.objective import AXIS, Metrics, Objective
+
+ROOT = Path(__file__).parent.parent
+EXPERIMENTS = sorted(p.stem for p in (ROOT / 'experiments').glob('*.py') if p.stem != 'common')
+SHAPE = (8, 8, 1)
+BATCH = 40  # divisible by four devices times five critic steps, and more
+
+# What makes an experiment tiny, where its config has the field.
+SMALL = {
+  'network.hidden': (16, 16),
+  'network.channels': 8,
+  'network.blocks': 1,
+  'network.multipliers': (1,),
+  'network.attention': (),
+  'objective.latent': 4,
+  'objective.timesteps': 30,
+  'objective.sampling_steps': 5,
+  'objective.bound_samples': 3,
+}
+
+# Adam's first step is the rate times a sign, which makes rounding visible where a gradient is 0.
+PLAIN = {'name': 'sgd', 'learning_rate': 0.01, 'b1': 0.9, 'schedule': 'constant', 'warmup_steps': 0}
+
+
+@pytest.fixture(scope='module', params=EXPERIMENTS)
+def experiment(request: pytest.FixtureRequest) -> Iterator[str]:
+  """Each experiment in turn, so that what was compiled for one serves all its tests."""
+  yield request.param
+  for compiled in (built, training, two_updates):
+    compiled.cache_clear()
+  jax.clear_caches()
+
+
+def config_of(experiment: str) -> ml_collections.ConfigDict:
+  """An experiment's config, made tiny."""
+  config = configuration.execute(str(ROOT / 'experiments' / f'{experiment}.py'))
+  known = dict(configuration.flatten(config.to_dict()))
+  config.update_from_flattened_dict({name: v for name, v in SMALL.items() if name in known})
+  return config
+
+
+@cache
+def built(experiment: str) -> Objective:
+  """The objective, under an optimizer whose steps are proportional to the gradients."""
+  config = config_of(experiment)
+  for section in optimizers_of(config):
+    config[section].update(PLAIN)
+  return objective.build(config, SHAPE)
+
+
+def optimizers_of(config: ml_collections.ConfigDict) -> list[str]:
+  return [name for name in config if name.endswith('optimizer')]
+
+
+@cache
+def pixels(count: int = BATCH) -> np.ndarray:
+  """A bright bar on a dark ground at different places: uint8 (count, H, W, C)."""
+  images = np.random.default_rng(0).integers(0, 40, (count, *SHAPE), np.uint8)
+  images[np.arange(count), np.arange(count) % 8] += 200
+  return images
+
+
+@cache
+def training(experiment: str) -> Any:
+  """`train_steps` of the objective, compiled once for every number of devices."""
+  return parallel.train_steps(built(experiment), 0, 0.9)
+
+
+@cache
+def two_updates(experiment: str, devices: int) -> tuple[parallel.TrainState, list[Metrics]]:
+  """State and metrics after two updates on the first so many devices."""
+  state, metrics = parallel.initial_state(built(experiment), 0), []
+  for _ in range(2):
+    state, values = training(experiment)(state, parallel.shard(pixels()[None], devices))
+    metrics.append(jax.device_get(values))
+  return jax.device_get(state), metrics
+
+
+def leaves(tree: Any) -> list[np.ndarray]:
+  return [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
+
+
+def test_every_objective_has_an_experiment() -> None:
+  modules = {m.name for m in pkgutil.iter_modules(jaxgen.objectives.__path__)}
+  assert modules == {config_of(experiment).objective.name for experiment in EXPERIMENTS}
+
+
+def test_init_depends_on_the_key_alone(experiment: str) -> None:
+  init = jax.jit(built(experiment).init)
+  first, again, other = (init(jax.random.key(seed)) for seed in (0, 0, 1))
+  for a, b in zip(leaves(first), leaves(again), strict=True):
+    np.testing.assert_array_equal(a, b)
+  assert any((a != b).any() for a, b in zip(leaves(first[0]), leaves(other[0]), strict=True))
+  assert {leaf.dtype for leaf in leaves(first[0])} == {np.dtype('float32')}
+
+
+@pytest.mark.parametrize('devices', [2, 4])
+def test_update_agrees_on_any_number_of_devices(experiment: str, devices: int) -> None:
+  one, one_metrics = two_updates(experiment, 1)
+  many, many_metrics = two_updates(experiment, devices)
+  start = parallel.initial_state(built(experiment), 0)
+  moved = max(np.abs(a - b).max() for a, b in zip(leaves(one), leaves(start), strict=True))
+  assert moved > 1e-3  # or agreement would mean nothing
+  for a, b in zip(leaves(one), leaves(many), strict=True):
+    np.testing.assert_allclose(a, b, atol=1e-5)
+  for a, b in zip(one_metrics, many_metrics, strict=True):
+    assert a.keys() == b.keys()
+    for name in a:
+      np.testing.assert_allclose(a[name], b[name], rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_update_returns_what_is_equal_on_every_device(experiment: str) -> None:
+  """Tracing alone finds a missing pmean: unmapped outputs must not depend on the device."""
+  step = parallel.train_step(built(experiment), 0, 0.9)
+  mapped = jax.vmap(step, in_axes=(None, 0), out_axes=None, axis_name=AXIS)
+  state = parallel.initial_state(built(experiment), 0)
+  after, metrics = jax.eval_shape(mapped, state, jnp.zeros((4, BATCH // 4, *SHAPE), jnp.uint8))
+  assert jax.tree.structure(after) == jax.tree.structure(state)
+  for a, b in zip(jax.tree.leaves(after), jax.tree.leaves(state), strict=True):
+    assert (a.shape, a.dtype) == (b.shape, b.dtype)  # else the second update compiles anew
+  assert {(m.shape, m.dtype) for m in metrics.values()} == {((), jnp.dtype('float32'))}
+
+
+def test_steps_and_metrics(experiment: str) -> None:
+  state, metrics = two_updates(experiment, 1)
+  assert state.step == 2
+  names = list(metrics[0])
+  assert all(re.fullmatch(r'[A-Za-z0-9_/-]+', name) for name in names)
+  assert len({name.lower() for name in names}) == len(names)  # files may not tell case apart
+  assert all(np.isfinite(value).all() for values in metrics for value in values.values())
+  assert any(name.endswith('gradient_norm') and metrics[0][name] > 0 for name in names)
+
+
+def update_under_axis(model: Objective) -> Any:
+  """`update` on one device: params, opt_state, images, keys."""
+  return jax.vmap(model.update, in_axes=None, out_axes=None, axis_name=AXIS, axis_size=1)
+
+
+def test_update_never_leaves_the_device(experiment: str) -> None:
+  params, opt_state = jax.eval_shape(built(experiment).init, jax.random.key(0))
+  images = jnp.zeros((BATCH, *SHAPE))
+  keys = jax.random.split(jax.random.key(0), BATCH)
+  program = jax.make_jaxpr(update_under_axis(built(experiment)))(params, opt_state, images, keys)
+  assert 'callback' not in str(program)
+
+
+def test_no_key_is_used_twice(experiment: str) -> None:
+  model = built(experiment)
+  params, opt_state = jax.eval_shape(model.init, jax.random.key(0))
+  images = jax.ShapeDtypeStruct((BATCH, *SHAPE), jnp.float32)
+  image, few = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in (SHAPE, (3, *SHAPE)))
+  key, keys = jax.eval_shape(
+    lambda: (jax.random.key(0), jax.random.split(jax.random.key(0), BATCH))
+  )
+  with jax.debug_key_reuse(True):
+    jax.jit(model.init).trace(key)
+    jax.jit(update_under_axis(model)).trace(params, opt_state, images, keys)
+    jax.jit(model.evaluate).trace(params, image, key)
+    jax.jit(model.sample).trace(params, key)
+    for figure in model.figures.values():
+      jax.jit(figure).trace(params, few, key)
+
+
+def test_evaluate_is_a_function_of_image_and_key(experiment: str) -> None:
+  model, params = built(experiment), two_updates(experiment, 1)[0].params
+  evaluate = jax.jit(jax.vmap(model.evaluate, in_axes=(None, 0, 0)))
+  images = jnp.asarray(pixels(), jnp.float32)[:3] / 127.5 - 1.0
+  keys = jax.random.split(jax.random.key(0), 3)
+  first, again = (evaluate(params, images, keys) for _ in range(2))
+  for name, values in first.items():
+    assert values.shape == (3,), name
+    assert jnp.issubdtype(values.dtype, jnp.floating), name
+    assert np.isfinite(values).all(), name
+    np.testing.assert_array_equal(values, again[name])
+  moved = evaluate(params, images[::-1], keys[::-1])
+  for name, values in first.items():
+    np.testing.assert_allclose(moved[name][::-1], values, rtol=1e-4, atol=1e-5, err_msg=name)
+  assert any(len(np.unique(values)) == 3 for values in first.values())
+
+
+def test_samples_depend_on_their_key_alone(
+  experiment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+  """Bitwise the same on 1, 2 and 4 devices, among 3 or 11 others."""
+  params, root = two_updates(experiment, 1)[0].params, jax.random.key(0)
+
+  def draw(params: Any, index: jax.Array) -> jax.Array:
+    return built(experiment).sample(params, jax.random.fold_in(root, index))
+
+  available, results = jax.local_devices(), {}
+  for devices, count in ((1, 11), (2, 11), (4, 11), (4, 3)):
+    with monkeypatch.context() as patch:
+      patch.setattr(jax, 'local_device_count', lambda: devices)  # noqa: B023
+      patch.setattr(jax, 'local_devices', lambda: available[:devices])  # noqa: B023
+      chunks = parallel.map_images(draw, chunk=2)(params, np.arange(count))
+      results[devices, count] = np.concatenate(list(chunks))
+  reference = results[1, 11]
+  assert reference.shape == (11, *SHAPE)
+  assert reference.dtype == np.float32
+  assert np.abs(reference).max() < 5.0  # [-1, 1] give or take an untrained network
+  assert len(np.unique(reference.reshape(11, -1), axis=0)) == 11
+  for (_, count), samples in results.items():
+    np.testing.assert_array_equal(samples, reference[:count])
+
+
+def test_figures_are_finite_pictures(experiment: str) -> None:
+  params = two_updates(experiment, 1)[0].params
+  images = jnp.asarray(pixels(), jnp.float32)[:3] / 127.5 - 1.0
+  for name, figure in built(experiment).figures.items():
+    pictures = jax.jit(figure)(params, images, jax.random.key(0))
+    assert pictures.ndim == 5, name
+    assert pictures.shape[2:] == SHAPE, name
+    assert np.isfinite(pictures).all(), name
+    assert np.std(pictures, axis=(2, 3, 4)).min() > 0, f'{name} has a blank picture'
+
+
+def lowers(model: Objective, step: Any, name: str) -> None:
+  """After 60 updates on one batch, the loss at the first step's noise is lower than it was."""
+  batch = parallel.shard(pixels()[None], 1)
+  state, before = step(parallel.initial_state(model, 0), batch)
+  for _ in range(60):
+    state, _ = step(state, batch)
+  _, after = step(state._replace(step=jnp.int32(0)), batch)
+  assert after[name] < before[name]
+
+
+def test_training_lowers_the_loss(experiment: str) -> None:
+  """In a game, of either player against a frozen opponent."""
+  if 'critic_optimizer' not in config_of(experiment):
+    lowers(built(experiment), training(experiment), 'loss')
+    return
+  for player, section in (('critic', 'critic_optimizer'), ('generator', 'optimizer')):
+    config = config_of(experiment)
+    for name in ('critic_optimizer', 'optimizer'):
+      config[name].update({'learning_rate': 3e-3 if name == section else 0.0})
+    model = objective.build(config, SHAPE)
+    lowers(model, parallel.train_steps(model, 0, 0.9), f'{player}/loss')
