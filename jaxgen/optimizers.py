@@ -52,10 +52,6 @@ def build(
       'raise num_steps or lower it'
     )
   first = 0.0 if warmup_steps else learning_rate  # optax stays at the first value without a warmup
-  if schedule == 'cosine' and warmup_steps >= num_steps:
-    raise ValueError(
-      f'optimizer.warmup_steps={warmup_steps} must be below the number of updates, {num_steps}'
-    )
   if schedule == 'cosine':
     rate = optax.warmup_cosine_decay_schedule(first, learning_rate, warmup_steps, num_steps)
   elif schedule == 'constant':

@@ -45,7 +45,6 @@ FAMILIES: dict[str, dict[str, Any]] = {
     'objective.timesteps': 20,
     'objective.sampling_steps': 4,
     'objective.schedule': 'cosine',
-    'optimizer.warmup_steps': 0,
   },
 }
 
