@@ -27,18 +27,24 @@ def base(objective: str, dataset: str) -> ml_collections.ConfigDict:
   config.objective.name = objective
 
   config.network = ml_collections.ConfigDict()
+  config.network.dtype = 'float32'  # of the computation; bfloat16 where the hardware is made for it
 
   config.optimizer = optimizer('adam', 1e-3)
 
   config.checkpoint = ml_collections.ConfigDict()
   config.checkpoint.every = 1000
   config.checkpoint.keep = 2
+  # Also kept: the best by the first number of an evaluation whose name starts so; lower is better,
+  # and with a minus before the name, higher. '' keeps the last ones only.
+  config.checkpoint.best = 'score/fid'
 
   config.evaluation = ml_collections.ConfigDict()
   config.evaluation.every = 1000  # 0: only at the end
   config.evaluation.batch_size = 100  # images a device takes at once
   config.evaluation.validation_images = 1000  # looked at during training
+  config.evaluation.training_samples = 1000  # scored during training; 0: none
   config.evaluation.num_samples = 1000  # that --mode=evaluate draws and scores; 0: none
+  config.evaluation.seeds = 1  # sets of samples that --mode=evaluate draws
   config.evaluation.inception_weights = ''  # a file, for distances in inception's features too
   return config
 

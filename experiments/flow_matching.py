@@ -11,4 +11,5 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config.objective.name = 'flow_matching'
   config.objective.sampling_steps = 50  # of Heun's method
   config.objective.evaluation_times = 8
+  config.checkpoint.best = 'validation/loss'
   return config

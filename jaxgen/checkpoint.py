@@ -8,6 +8,7 @@ match its sums is damaged. `sha256sum -c SHA256SUMS` in a step's folder does the
 import hashlib
 import json
 import logging
+import os
 import re
 import shutil
 import sys
@@ -26,6 +27,8 @@ from jaxgen.errors import UserError
 SUMS = 'SHA256SUMS'
 ARRAYS = 'arrays.json'  # shape and type of each array, to compare before anything is read
 UNFINISHED = 'unfinished'  # the folder of a step that is being written
+LAST, BEST = 'last', 'best'
+FOLDERS = {LAST: 'checkpoints', BEST: 'best'}  # below a workdir
 log = logging.getLogger(__name__)
 
 # What fails in Orbax's threads reaches us as an exception; that they also log its traceback, and
@@ -82,6 +85,21 @@ class Checkpoints:
     self.wait()
     if step not in steps(self.folder):
       self._saving = self._thread.submit(self._write, step, jax.device_get(state))
+
+  def keep_best(self, step: int) -> None:
+    """Keeps a saved step beside the others, in place of what was kept before.
+
+    Its files are the same ones by another name, which takes no time and, for now, no room.
+    """
+    self.wait()
+    best = self.folder.parent / FOLDERS[BEST]
+    shutil.rmtree(best / UNFINISHED, ignore_errors=True)
+    shutil.copytree(self.folder / str(step), best / UNFINISHED, copy_function=os.link)
+    before = [old for old in steps(best) if old != step]
+    shutil.rmtree(best / str(step), ignore_errors=True)
+    (best / UNFINISHED).rename(best / str(step))
+    for old in before:
+      shutil.rmtree(best / str(old))
 
   def _write(self, step: int, state: Any) -> None:
     unfinished = self.folder / UNFINISHED

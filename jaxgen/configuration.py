@@ -32,17 +32,22 @@ REQUIRED = {
   **dict.fromkeys(('seed', 'num_steps', 'batch_size', 'steps_per_call', 'log_every'), int),
   **dict.fromkeys(('checkpoint.every', 'checkpoint.keep', 'evaluation.every'), int),
   **dict.fromkeys(('evaluation.batch_size', 'evaluation.validation_images'), int),
+  **dict.fromkeys(('evaluation.training_samples', 'evaluation.num_samples'), int),
+  **dict.fromkeys(('evaluation.seeds',), int),
   **dict.fromkeys(('data.image_size', 'data.channels', 'data.memory_limit'), int),
   **dict.fromkeys(('ema_decay', 'data.validation_fraction', 'data.test_fraction'), float),
   **dict.fromkeys(('data.name', 'data.path', 'objective.name', 'network.name'), str),
-  **dict.fromkeys(('optimizer.name', 'reduction'), str),
+  **dict.fromkeys(('optimizer.name', 'reduction', 'checkpoint.best'), str),
+  **dict.fromkeys(('evaluation.inception_weights',), str),
 }
 
 # Integers that may be zero, where it means none, never, as it is, or only at the end.
 MAY_BE_ZERO = (
-  *('seed', 'checkpoint.every', 'evaluation.every', 'evaluation.num_samples'),
+  *('seed', 'checkpoint.every', 'evaluation.every'),
+  *('evaluation.training_samples', 'evaluation.num_samples'),
   *('data.', 'optimizer.', 'objective.'),
 )
+DTYPES = ('float32', 'bfloat16')
 SIZES = ('latent', 'samples', 'importance_samples', 'critic_steps', 'timesteps', 'sampling_steps')
 
 
@@ -167,6 +172,10 @@ def check(config: ml_collections.ConfigDict) -> None:
       check_number(name, value, number)
   if not 0.0 <= config.ema_decay < 1.0:
     raise UserError(f'config.ema_decay={config.ema_decay} must lie in [0, 1)')
+  if config.network.get('dtype') not in DTYPES:
+    raise UserError(
+      f'config.network.dtype={config.network.get("dtype")!r}; choose {" or ".join(DTYPES)}'
+    )
   if config.seed >= 2**32:
     raise UserError(f'config.seed={config.seed} must be below 2**32')
 

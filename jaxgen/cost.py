@@ -1,19 +1,62 @@
-"""What a sample costs: parameters, network evaluations, seconds."""
+"""What training and a sample cost: parameters, operations, network evaluations, seconds, memory."""
 
+import resource
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import ml_collections
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Var
 
-from jaxgen.objective import Objective, Params
+from jaxgen import parallel
+from jaxgen.objective import AXIS, Objective, Params
 
 
 def parameters(params: Params) -> int:
   """How many numbers training adjusts."""
   return sum(int(np.size(leaf)) for leaf in jax.tree.leaves(params))
+
+
+def training_flops(
+  objective: Objective, config: ml_collections.ConfigDict, image_shape: tuple[int, int, int]
+) -> float:
+  """Floating-point operations of one update, for each image of its batch.
+
+  XLA's own count of the step as it is written, before any optimization.
+  """
+  step = parallel.train_step(objective, config.seed, config.ema_decay)
+  state = jax.eval_shape(lambda: parallel.initial_state(objective, config.seed))
+  batch = jax.ShapeDtypeStruct((1, config.batch_size, *image_shape), np.uint8)
+  on_one_device = jax.vmap(step, in_axes=(None, 0), out_axes=None, axis_name=AXIS)
+  return jax.jit(on_one_device).lower(state, batch).cost_analysis()['flops'] / config.batch_size
+
+
+def matrix_product_ceiling(dtype: str = 'float32') -> float:
+  """Floating-point operations per second of a large matrix product, here and now, on all devices.
+
+  Virtual devices share one machine, so they count once.
+  """
+  devices = jax.local_devices()
+  on_cpu = devices[0].platform == 'cpu'
+  side = 2048 if on_cpu else 8192
+  matrix = jnp.ones((side, side), dtype)
+  product = jax.jit(lambda a: a @ a)
+  seconds = []
+  for _ in range(4):  # the first compiles
+    began = time.perf_counter()
+    product(matrix).block_until_ready()
+    seconds.append(time.perf_counter() - began)
+  return 2.0 * side**3 / min(seconds) * (1 if on_cpu else len(devices))
+
+
+def peak_memory() -> int:
+  """The most bytes held so far, by an accelerator where there is one, else by this process."""
+  peaks = [(device.memory_stats() or {}).get('peak_bytes_in_use') for device in jax.local_devices()]
+  on_host = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+  return max((peak for peak in peaks if peak), default=on_host)
 
 
 def network_evaluations(objective: Objective, params: Params) -> int:

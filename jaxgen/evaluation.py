@@ -1,7 +1,8 @@
 """What a trained model is worth: held-out means, samples and figures, of any parameters."""
 
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax
@@ -11,11 +12,12 @@ import numpy as np
 
 from jaxgen import data, images
 from jaxgen.errors import UserError
-from jaxgen.objective import Image, Metrics, Objective, Params
+from jaxgen.objective import Image, Key, Metrics, Objective, Params
 from jaxgen.parallel import map_images, purpose_key
 
 FIGURE_ROWS = 8  # images that an objective's own figures show
 GRID = 100  # samples in a sheet
+SAY_EVERY = 10.0  # seconds
 
 
 class Evaluation:
@@ -26,14 +28,16 @@ class Evaluation:
   """
 
   def __init__(self, objective: Objective, config: ml_collections.ConfigDict) -> None:
-    evaluate_key, sample_key = (purpose_key(config.seed, use) for use in ('evaluate', 'sample'))
+    evaluate_key = purpose_key(config.seed, 'evaluate')
+    self._seed = config.seed
 
     def measure(params: Params, image: jax.Array, index: jax.Array) -> Metrics:
       key = jax.random.fold_in(evaluate_key, index)
       return objective.evaluate(params, images.from_uint8(image), key)
 
-    def draw(params: Params, index: jax.Array) -> Image:
-      return images.to_uint8(objective.sample(params, jax.random.fold_in(sample_key, index)))
+    def draw(model: tuple[Params, Key], index: jax.Array) -> Image:
+      params, key = model
+      return images.to_uint8(objective.sample(params, jax.random.fold_in(key, index)))
 
     self._measure = map_images(measure, config.evaluation.batch_size)
     self._draw = map_images(draw, config.evaluation.batch_size)
@@ -54,9 +58,10 @@ class Evaluation:
     require_finite(means, 'in evaluation')
     return means
 
-  def samples(self, params: Params, count: int) -> Iterator[np.ndarray]:
-    """Samples 0 ... count - 1 in chunks of uint8 (n, H, W, C)."""
-    return self._draw(params, np.arange(count))
+  def samples(self, params: Params, count: int, seed: int | None = None) -> Iterator[np.ndarray]:
+    """Samples 0 ... count - 1 of a seed, the config's by default: chunks of uint8 (n, H, W, C)."""
+    key = purpose_key(self._seed if seed is None else seed, 'sample')
+    return self._draw((params, key), np.arange(count))
 
   def figures(self, params: Params, split: data.Images) -> dict[str, np.ndarray]:
     """The objective's own figures of the first images: uint8 (rows, columns, H, W, C) by name."""
@@ -65,6 +70,30 @@ class Evaluation:
       name: np.asarray(images.to_uint8(figure(params, shown, self._figure_key)))
       for name, figure in self._figures.items()
     }
+
+
+def progress(chunks: Iterable[np.ndarray], count: int, name: str) -> Iterator[np.ndarray]:
+  """Passes samples on, and says on stderr about every ten seconds how many there are, with ETA."""
+  began = said = time.monotonic()
+  done = 0
+  for chunk in chunks:
+    yield chunk
+    done += len(chunk)
+    now = time.monotonic()
+    if now - said > SAY_EVERY and done < count:
+      said = now
+      left = round((now - began) / done * (count - done))
+      line = f'{name}: {done} of {count} samples  ETA {left // 60}:{left % 60:02d}'
+      print(line, file=sys.stderr, flush=True)
+
+
+def first(chunks: Iterable[np.ndarray], count: int, keep: list[np.ndarray]) -> Iterator[np.ndarray]:
+  """Passes chunks on, and puts the first `count` images into `keep`."""
+  for chunk in chunks:
+    wanted = count - sum(map(len, keep))
+    if wanted > 0:
+      keep.append(chunk[:wanted])
+    yield chunk
 
 
 def require_finite(metrics: dict[str, Any], where: str) -> None:

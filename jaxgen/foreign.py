@@ -11,10 +11,13 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from jaxgen import data, scores
+from jaxgen import data
 from jaxgen.errors import UserError
+from jaxgen.evaluation import progress
 from jaxgen.images import write_whole
 from jaxgen.metrics.features import Features, require_images
+from jaxgen.references import about, in_order
+from jaxgen.scores import Scorer, joined
 
 
 def parser() -> argparse.ArgumentParser:
@@ -58,35 +61,25 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
   Raises:
     UserError: the samples or the data cannot be read, or do not fit each other.
   """
-  samples = read(options.samples)
-  dataset = data.load(data_config(options))
+  samples, config = read(options.samples), config_of(options)
+  dataset = data.load(config.data)
   require_like(samples, dataset.image_shape, options.samples)
-  kinds, reason = scores.kinds(dataset, options.inception_weights)
-  require_enough(samples, kinds, options.samples)
-  chunks = (samples[s : s + scores.CHUNK] for s in range(0, len(samples), scores.CHUNK))
-  results = [
-    scores.score(
-      seen,
-      scores.references(dataset, features),
-      features,
-      dataset=options.data,
-      resize=f'lanczos{options.image_size}' if options.image_size else 'none',
-      seed=options.seed,
-    )
-    for seen, features in zip(scores.look(chunks, kinds), kinds, strict=True)
-  ]
-  found = {'samples': len(samples), 'features': scores.about(kinds), 'no_classifier': reason}
-  return found | {'scores': scores.joined(results)}
+  scorer = Scorer(dataset, config, ('test', 'train'))
+  require_enough(samples, scorer.kinds, options.samples)
+  found = scorer.score(progress(in_order(samples), len(samples), 'given'), options.seed)
+  about_samples = {'samples': len(samples), 'features': about(scorer.kinds)}
+  return about_samples | {'no_classifier': scorer.reason, 'scores': joined([found])}
 
 
-def data_config(options: argparse.Namespace) -> ml_collections.ConfigDict:
-  """The `data` section of a config, as in experiments/common.py."""
-  section = ml_collections.ConfigDict()
-  section.name, section.path = options.data, options.data_path
-  section.image_size, section.channels = options.image_size, options.channels
-  section.validation_fraction, section.test_fraction = 0.1, 0.2
-  section.memory_limit = 2**31
-  return section
+def config_of(options: argparse.Namespace) -> ml_collections.ConfigDict:
+  """What experiments/common.py says of data and evaluation, as far as scores need it."""
+  config = ml_collections.ConfigDict({'data': {}, 'evaluation': {}})
+  config.data.name, config.data.path = options.data, options.data_path
+  config.data.image_size, config.data.channels = options.image_size, options.channels
+  config.data.validation_fraction, config.data.test_fraction = 0.1, 0.2
+  config.data.memory_limit = 2**31
+  config.evaluation.inception_weights = options.inception_weights
+  return config
 
 
 def read(path: Path) -> np.ndarray:

@@ -2,9 +2,6 @@
 
 import io
 import json
-import sys
-import time
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,34 +9,47 @@ import jax
 import ml_collections
 import numpy as np
 
-from jaxgen import checkpoint, cost, data, images, objective, parallel, scores
+from jaxgen import checkpoint, cost, data, images, objective, parallel
+from jaxgen.checkpoint import BEST, FOLDERS, LAST
 from jaxgen.errors import UserError
-from jaxgen.evaluation import GRID, Evaluation
+from jaxgen.evaluation import GRID, Evaluation, first, progress
+from jaxgen.references import about
+from jaxgen.scores import Scorer, joined
 from jaxgen.workdir import image_shape
 
-NUM_SAMPLES = 1000  # scored where a run's config is older than the field
 SHOWN = 10  # samples shown beside their nearest training images
-SAY_EVERY = 10.0  # seconds
 
 
 def restore(
-  config: ml_collections.ConfigDict, workdir: Path, image_shape: tuple[int, int, int]
+  config: ml_collections.ConfigDict,
+  workdir: Path,
+  image_shape: tuple[int, int, int],
+  which: str = LAST,
 ) -> tuple[objective.Objective, parallel.TrainState]:
-  """The objective of a config, and the state of the workdir's newest whole checkpoint.
+  """The objective of a config, and the state of the workdir's newest whole or best checkpoint.
 
   Raises:
     UserError: there is no checkpoint, or it is of another architecture.
   """
   model = objective.build(config, image_shape)
   template = jax.eval_shape(lambda: parallel.initial_state(model, config.seed))
-  state, _ = checkpoint.restore(workdir / 'checkpoints', template)
+  state, _ = checkpoint.restore(workdir / FOLDERS[which], template)
+  if state is None and which == BEST:
+    raise UserError(
+      f'{workdir} holds no best checkpoint: none is kept before an evaluation, or where '
+      f'config.checkpoint.best={config.checkpoint.best!r} names no metric of it'
+    )
   if state is None:
     raise UserError(f'{workdir} holds no checkpoint: train first, with --mode=train')
   return model, state
 
 
 def sample(
-  config: ml_collections.ConfigDict, workdir: Path, count: int, parameters: str = 'ema'
+  config: ml_collections.ConfigDict,
+  workdir: Path,
+  count: int,
+  parameters: str = 'ema',
+  which: str = LAST,
 ) -> None:
   """Writes samples.npz (uint8 (N, H, W, C) as `samples`) and grid.png to the workdir.
 
@@ -48,9 +58,11 @@ def sample(
   """
   if count < 1:
     raise UserError(f'--num_samples={count} must be at least 1')
-  model, state = restore(config, workdir, image_shape(workdir))
+  model, state = restore(config, workdir, image_shape(workdir), which)
   params = state.ema if parameters == 'ema' else state.params
-  drawn = np.concatenate(list(Evaluation(model, config).samples(params, count)))
+  drawn = np.concatenate(
+    list(progress(Evaluation(model, config).samples(params, count), count, parameters))
+  )
   buffer = io.BytesIO()
   np.savez(buffer, samples=drawn)
   images.write_whole(workdir / 'samples.npz', buffer.getvalue())
@@ -60,25 +72,31 @@ def sample(
   )
 
 
-def evaluate(config: ml_collections.ConfigDict, workdir: Path) -> dict[str, Any]:
-  """Test-set means, scores and cost of averaged and raw parameters, also in evaluation.json."""
+def evaluate(config: ml_collections.ConfigDict, workdir: Path, which: str = LAST) -> dict[str, Any]:
+  """Test-set means, scores and cost of averaged and raw parameters, also in evaluation.json.
+
+  What is found of the best checkpoint goes to evaluation-best.json, apart from the last one's.
+  """
   dataset = data.load(config.data)
-  model, state = restore(config, workdir, dataset.image_shape)
+  model, state = restore(config, workdir, dataset.image_shape, which)
   evaluation = Evaluation(model, config)
   test = dataset.test.images
   results = {
     'step': int(state.step),
+    'checkpoint': which,
     'test_images': len(test),
     'ema': evaluation.measure(state.ema, test),
     'raw': evaluation.measure(state.params, test),
     'cost': {
       'parameters': cost.parameters(state.params),
+      'training_flops_per_image': cost.training_flops(model, config, dataset.image_shape),
       'network_evaluations_per_sample': cost.network_evaluations(model, state.params),
     },
   }
-  if config.evaluation.get('num_samples', NUM_SAMPLES):
+  if config.evaluation.num_samples:
     results |= score(config, workdir, dataset, evaluation, state, results['cost'])
-  images.write_whole(workdir / 'evaluation.json', json.dumps(results, indent=2).encode())
+  name = 'evaluation.json' if which == LAST else f'evaluation-{which}.json'
+  images.write_whole(workdir / name, json.dumps(results, indent=2).encode())
   return results
 
 
@@ -92,51 +110,31 @@ def score(
 ) -> dict[str, Any]:
   """Scores of samples from averaged and raw parameters; also draws figures/neighbours.png.
 
-  Adds to `costs` the seconds that samples took. The first drawing compiles, so the second, from
-  the raw parameters, is timed.
+  Adds to `costs` the seconds that samples took. The first drawing compiles, so the last, from the
+  raw parameters, is timed.
   """
-  count = config.evaluation.get('num_samples', NUM_SAMPLES)
-  size = config.data.image_size
-  kinds, reason = scores.kinds(dataset, config.evaluation.get('inception_weights', ''))
-  against = [scores.references(dataset, features) for features in kinds]
-  found: dict[str, Any] = {
-    'features': scores.about(kinds),
-    'no_classifier': reason,
-  }
+  count = config.evaluation.num_samples
+  scorer = Scorer(dataset, config, ('test', 'train'))
+  found: dict[str, Any] = {'features': about(scorer.kinds), 'no_classifier': scorer.reason}
   for name, params in (('ema', state.ema), ('raw', state.params)):
-    watch, shown = cost.Stopwatch(), []
-    drawn = progress(watch.time(evaluation.samples(params, count)), count, name)
-    seen = scores.look(scores.first(drawn, SHOWN, shown), kinds)
-    results = [
-      scores.score(
-        *parts,
-        dataset=config.data.name,
-        resize=f'lanczos{size}' if size else 'none',
-        seed=config.seed,
-      )
-      for parts in zip(seen, against, kinds, strict=True)
-    ]
-    found[f'{name}_scores'] = scores.joined(results)
-    if name == 'ema' and results[0].neighbours is not None:
-      rows = results[0].neighbours[:SHOWN]
-      pictures = dataset.train.images[rows.ravel()].reshape(*rows.shape, *dataset.image_shape)
-      beside = np.concatenate([np.concatenate(shown)[: len(rows), None], pictures], axis=1)
-      sheet = images.grid(beside.reshape(-1, *dataset.image_shape), columns=beside.shape[1])
-      images.save_png(workdir / 'figures' / 'neighbours.png', images.enlarge(sheet, 240))
+    sets = []
+    for seed in range(config.seed, config.seed + config.evaluation.seeds):
+      watch, shown = cost.Stopwatch(), []
+      drawn = watch.time(evaluation.samples(params, count, seed))
+      drawn = first(progress(drawn, count, f'{name}, seed {seed}'), SHOWN, shown)
+      sets.append(scorer.score(drawn, seed))
+      neighbours = sets[0][0].neighbours
+      if (name, seed) == ('ema', config.seed) and neighbours is not None:
+        sheet = beside(np.concatenate(shown), neighbours, dataset.train.images)
+        images.save_png(workdir / 'figures' / 'neighbours.png', images.enlarge(sheet, 240))
+    found[f'{name}_scores'] = joined(sets)
   costs['seconds_per_1000_samples'] = 1000.0 * watch.seconds / count
   return found
 
 
-def progress(chunks: Iterable[np.ndarray], count: int, name: str) -> Iterator[np.ndarray]:
-  """Passes samples on, and says on stderr about every ten seconds how many there are, with ETA."""
-  began = said = time.monotonic()
-  done = 0
-  for chunk in chunks:
-    yield chunk
-    done += len(chunk)
-    now = time.monotonic()
-    if now - said > SAY_EVERY and done < count:
-      said = now
-      left = round((now - began) / done * (count - done))
-      line = f'{name}: {done} of {count} samples  ETA {left // 60}:{left % 60:02d}'
-      print(line, file=sys.stderr, flush=True)
+def beside(samples: np.ndarray, neighbours: np.ndarray, train: data.Images) -> np.ndarray:
+  """A sheet with a row for each sample (N, H, W, C): it, and the training images nearest to it."""
+  rows = neighbours[: len(samples)]
+  near = train[rows.ravel()].reshape(*rows.shape, *samples.shape[1:])
+  pictures = np.concatenate([samples[:, None], near], axis=1)
+  return images.grid(pictures.reshape(-1, *samples.shape[1:]), columns=pictures.shape[1])

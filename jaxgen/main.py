@@ -29,6 +29,9 @@ def parser() -> argparse.ArgumentParser:
   result.add_argument('--mode', choices=('train', 'sample', 'evaluate'), default='train')
   result.add_argument('--num_samples', type=int, default=100, help='with --mode=sample')
   result.add_argument('--parameters', choices=('ema', 'raw'), default='ema', help='which to sample')
+  result.add_argument(
+    '--checkpoint', choices=('last', 'best'), default='last', help='which to sample or evaluate'
+  )
   result.add_argument('--platform', help='cpu, gpu or tpu; the best there is by default')
   result.add_argument('--devices', type=int, help='virtual devices on the CPU')
   return result
@@ -74,11 +77,11 @@ def run(options: argparse.Namespace, config: object, workdir: Path) -> int:
   elif options.mode == 'sample':
     from jaxgen.inference import sample
 
-    sample(config, workdir, options.num_samples, options.parameters)
+    sample(config, workdir, options.num_samples, options.parameters, options.checkpoint)
   else:
     from jaxgen.inference import evaluate
 
-    print(json.dumps(evaluate(config, workdir), indent=2))
+    print(json.dumps(evaluate(config, workdir, options.checkpoint), indent=2))
   return 0
 
 

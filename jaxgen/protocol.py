@@ -3,8 +3,10 @@
 A protocol prints as `fid_classifier@v1[mnist/test n=10000 seed=0]`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Self
+
+import numpy as np
 
 VERSION = 1  # to be raised when a metric's definition, defaults or preprocessing change
 
@@ -103,3 +105,37 @@ class Number(NamedTuple):
     if not all(part is None or type(part) in (int, float) for part in (value, error)):
       raise ValueError(f'{value!r} with standard error {error!r} is no number')
     return cls(Protocol.from_json(fields['protocol']), value, error, fields.get('reason'))
+
+
+class Spread(NamedTuple):
+  """A number measured with several seeds: their mean and standard deviation (of a sample)."""
+
+  protocol: str
+  mean: float
+  deviation: float
+
+
+def over_seeds(numbers: Sequence[Number]) -> list[Spread]:
+  """What numbers of equal protocols but for the seed come to, where there are several."""
+  found: dict[tuple[Any, ...], list[Number]] = {}
+  for number in numbers:
+    if number.value is not None:
+      found.setdefault(number.protocol.comparable, []).append(number)
+  return [
+    Spread(
+      several(group[0].protocol, [number.protocol.seed for number in group]),
+      float(np.mean([number.value for number in group])),
+      float(np.std([number.value for number in group], ddof=1)),
+    )
+    for group in found.values()
+    if len(group) > 1
+  ]
+
+
+def several(protocol: Protocol, seeds: Sequence[int]) -> str:
+  """How a protocol prints that was followed with each of these seeds."""
+  distinct = sorted(set(seeds))
+  if len(distinct) == 1:
+    return str(protocol._replace(seed=distinct[0]))
+  listed = ','.join(map(str, distinct))
+  return str(protocol).replace(f' seed={protocol.seed}]', f' seeds={listed}]')

@@ -1,85 +1,28 @@
 """Samples and data -> every number of the evaluation protocol, each with how it was made."""
 
-import hashlib
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
+import ml_collections
 import numpy as np
 
-from jaxgen import data
-from jaxgen.errors import UserError
+from jaxgen.data import Dataset
+from jaxgen.metrics import cache
 from jaxgen.metrics.balance import ClassBalance, class_balance, class_frechet
 from jaxgen.metrics.coverage import manifold_overlap
-from jaxgen.metrics.features import Features, classifier, inception, pixels
+from jaxgen.metrics.features import Features
 from jaxgen.metrics.frechet import frechet_distance, moments
 from jaxgen.metrics.inception_score import inception_score
 from jaxgen.metrics.kernel import kernel_distance
 from jaxgen.metrics.memorisation import memorisation
-from jaxgen.protocol import Number, Protocol
+from jaxgen.protocol import Number, Protocol, over_seeds
+from jaxgen.references import NO_LABELS, Reference, Seen, kinds, look, references
 
-CHUNK = 1000  # reference images read at once
 PAIRED = 10_000  # most images of precision, recall, density, coverage, of each side
 REMEMBERED = 2000  # most samples and test images whose training neighbours are looked up
 NEIGHBOURS = 5
 
-NO_LABELS = 'the dataset has no labels'
 NO_CLASSIFIER = 'class numbers come from the classifier of the data, and these are other features'
-
-
-def kinds(dataset: data.Dataset, inception_weights: str = '') -> tuple[list[Features], str]:
-  """The features that a dataset allows: its classifier's, or else pixels; inception's if asked.
-
-  A classifier is trained once, and kept in ~/.cache/jaxgen/features (or below XDG_CACHE_HOME).
-
-  Args:
-    dataset: its training labels teach the classifier.
-    inception_weights: a file, or '' for none.
-
-  Returns:
-    The features, and why pixels stand in for the classifier, '' where they do not.
-
-  Raises:
-    UserError: the weights cannot be used.
-  """
-  cache = Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache').expanduser()
-  chosen, reason = [pixels.build(dataset.image_shape)], NO_LABELS
-  (train, labels), (test, test_labels) = dataset.train, dataset.test
-  if labels is not None and test_labels is not None:
-    arrays = (train[np.arange(len(train))], labels, test[np.arange(len(test))], test_labels)
-    try:
-      chosen = [classifier.build(*arrays, folder=cache / 'jaxgen' / 'features')]
-      reason = ''
-    except ValueError as error:
-      reason = str(error)
-  if inception_weights:
-    try:
-      chosen.append(inception.build(Path(inception_weights).expanduser()))
-    except ValueError as error:
-      raise UserError(f'config.evaluation.inception_weights: {error}') from error
-  return chosen, reason
-
-
-def about(kinds: Sequence[Features]) -> list[dict[str, Any]]:
-  """What the features were, for JSON."""
-  fields = ('name', 'dimension', 'fingerprint', 'accuracy')
-  return [{field: getattr(features, field) for field in fields} for features in kinds]
-
-
-class Seen(NamedTuple):
-  """Images as features see them."""
-
-  features: np.ndarray  # float32 (N, d)
-  probabilities: np.ndarray | None  # float32 (N, K)
-  fingerprint: str  # hash of the pixels
-
-
-class Reference(NamedTuple):
-  """A split of the data as features see it, and its labels."""
-
-  seen: Seen
-  labels: np.ndarray | None
 
 
 class Scores(NamedTuple):
@@ -90,47 +33,54 @@ class Scores(NamedTuple):
   neighbours: np.ndarray | None  # (N, NEIGHBOURS), rows of the training split nearest to a sample
 
 
-def joined(scores: Sequence[Scores]) -> dict[str, Any]:
-  """The numbers of all kinds of features and the classes of the first, for JSON."""
-  numbers = [number.to_json() for one in scores for number in one.numbers]
-  return {'numbers': numbers, 'classes': scores[0].classes}
+class Scorer:
+  """The features and references of a dataset, prepared once for any number of scorings.
 
-
-def look(chunks: Iterable[np.ndarray], kinds: Sequence[Features]) -> list[Seen]:
-  """Streams images once through every kind of features; only the features are kept.
-
-  Raises:
-    ValueError: the images are of another shape or type, or there are none.
+  Attributes:
+    kinds: the features, see `references.kinds`.
+    reason: why pixels stand in for the classifier, '' where they do not.
   """
-  parts: list[list[Any]] = [[] for _ in kinds]
-  digest = hashlib.sha256()
-  for chunk in chunks:
-    digest.update(np.ascontiguousarray(chunk).data)
-    for part, features in zip(parts, kinds, strict=True):
-      part.append(features.extract(chunk))
-  if not all(parts):
-    raise ValueError('There are no images to evaluate')
-  return [
-    Seen(
-      np.concatenate([extracted.features for extracted in part]),
-      None
-      if part[0].probabilities is None
-      else np.concatenate([extracted.probabilities for extracted in part]),
-      digest.hexdigest(),
-    )
-    for part in parts
-  ]
+
+  def __init__(
+    self, dataset: Dataset, config: ml_collections.ConfigDict, splits: Sequence[str]
+  ) -> None:
+    """Looks at these splits of the data, or finds what was seen in the cache.
+
+    Args:
+      dataset: the data.
+      config: of the run: its `data` section and `evaluation.inception_weights`.
+      splits: the references, 'test' and 'train' or one of them.
+
+    Raises:
+      UserError: the weights cannot be used.
+    """
+    size = config.data.image_size
+    self._name, self._resize = config.data.name, f'lanczos{size}' if size else 'none'
+    self.kinds, self.reason = kinds(dataset, config.evaluation.inception_weights)
+    self._against = [references(dataset, one, splits, cache.folder()) for one in self.kinds]
+
+  def score(self, chunks: Iterable[np.ndarray], seed: int) -> list[Scores]:
+    """The scores of samples drawn with this seed, one for each kind of features."""
+    return [
+      score(seen, against, features, dataset=self._name, resize=self._resize, seed=seed)
+      for seen, against, features in zip(
+        look(chunks, self.kinds), self._against, self.kinds, strict=True
+      )
+    ]
 
 
-def references(dataset: data.Dataset, features: Features) -> dict[str, Reference]:
-  """The test and the training split, in this order, as features see them."""
-  found = {}
-  for name in ('test', 'train'):
-    images, labels = getattr(dataset, name)
-    starts = range(0, len(images), CHUNK)
-    chunks = (images[np.arange(s, min(s + CHUNK, len(images)))] for s in starts)
-    found[name] = Reference(look(chunks, [features])[0], labels)
-  return found
+def joined(sets: Sequence[Sequence[Scores]]) -> dict[str, Any]:
+  """Scores of one or more sets of samples by kind of features, for JSON.
+
+  Returns:
+    `numbers` of all; of several sets also `means`, their mean and standard deviation over the
+    seeds by protocol; `classes` of the first set, under the first features.
+  """
+  numbers = [number for scores in sets for one in scores for number in one.numbers]
+  found: dict[str, Any] = {'numbers': [number.to_json() for number in numbers]}
+  if len(sets) > 1:
+    found['means'] = [spread._asdict() for spread in over_seeds(numbers)]
+  return found | {'classes': sets[0][0].classes}
 
 
 def score(
@@ -145,10 +95,11 @@ def score(
   """Every number that these samples allow; for the others, the reason.
 
   Distances to the test and to the training split are numbers of their own, never mixed.
+  Memorisation is measured where both are given.
 
   Args:
     samples: what the model made, seen by `features`.
-    against: the reference splits 'test' and 'train', seen by the same features.
+    against: the reference splits 'test', 'train' or both, seen by the same features.
     features: of all of them.
     dataset: the data's name.
     resize: what was done to the data's images before anything else.
@@ -185,7 +136,7 @@ def score(
 
   for split, reference in against.items():
     _distances(add, samples, reference, split)
-  neighbours = _memory(add, samples, against)
+  neighbours = _memory(add, samples, against) if len(against) > 1 else None
   classes = _classes(add, samples, against)
   return Scores(numbers, classes, neighbours)
 
@@ -263,8 +214,9 @@ def _classes(
     found.setdefault('fid', {})[split] = {str(k): d for k, d in within.distances.items()}
     found.setdefault('fid_reasons', {})[split] = {str(k): r for k, r in within.reasons.items()}
   add(['class_entropy_nats', 'unclaimed'], lambda: [balance.entropy_nats, balance.unclaimed])
-  shown = against['test'].seen.probabilities
-  found['unclaimed_test_images'] = class_balance(shown, counts['test']).unclaimed
+  if 'test' in against:
+    shown = against['test'].seen.probabilities
+    found['unclaimed_test_images'] = class_balance(shown, counts['test']).unclaimed
   return found
 
 
@@ -279,12 +231,3 @@ def _balance(
 
   values = add(['class_kl_nats', 'missing_classes'], measure, split, int(count.sum()))
   return values[2] if values else None
-
-
-def first(chunks: Iterable[np.ndarray], count: int, keep: list[np.ndarray]) -> Iterator[np.ndarray]:
-  """Passes chunks on, and puts the first `count` images into `keep`."""
-  for chunk in chunks:
-    wanted = count - sum(map(len, keep))
-    if wanted > 0:
-      keep.append(chunk[:wanted])
-    yield chunk

@@ -1,21 +1,27 @@
 """Assemble, restore, loop: training any objective, resumable at every step."""
 
+import itertools
+import math
 import sys
 import time
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import ml_collections
 import numpy as np
 from clu import parameter_overview
 
-from jaxgen import configuration, data, objective, parallel
+from jaxgen import configuration, cost, data, evaluation, objective, parallel
 from jaxgen.checkpoint import Checkpoints
-from jaxgen.evaluation import GRID, Evaluation, require_finite
+from jaxgen.evaluation import GRID, Evaluation, first, require_finite
 from jaxgen.stopping import StopRequests
 from jaxgen.workdir import claim, describe
-from jaxgen.writer import VALIDATION, Writer
+from jaxgen.writer import SCORE, VALIDATION, Writer
+
+if TYPE_CHECKING:
+  from jaxgen.scores import Scorer
 
 
 def train(config: ml_collections.ConfigDict, workdir: Path) -> None:
@@ -58,7 +64,7 @@ class Run:
     self.config, self.dataset, self.writer, self.checkpoints = config, dataset, writer, checkpoints
     self.requests = requests
     self.update = parallel.train_steps(model, config.seed, config.ema_decay, config.reduction)
-    self.evaluation = Evaluation(model, config)
+    self.model, self.evaluation = model, Evaluation(model, config)
     self.pending: list[tuple[int, Any]] = []  # metrics still on the devices
     self.logged = (0, time.monotonic())
 
@@ -99,16 +105,27 @@ class Run:
     """Whether this step is followed by an evaluation: every so often, and after the last."""
     return step == self.config.num_steps or due(step, self.config.evaluation.every)
 
+  @cached_property
+  def flops(self) -> tuple[float, float]:
+    """Of an image in training, and the most that this machine does in a second."""
+    per_image = cost.training_flops(self.model, self.config, self.dataset.image_shape)
+    return per_image, cost.matrix_product_ceiling(self.config.network.dtype)
+
   def log(self, step: int) -> None:
     """Fetches the metrics since the last log, checks every one, and writes their means."""
     means = self.fetch()
     before, then = self.logged
-    now = time.monotonic()
-    rate = (step - before) / max(now - then, 1e-9)
-    self.logged = (step, now)
-    self.writer.scalars(step, means | {'images_per_second': rate * self.config.batch_size})
-    num_steps, batch_size = self.config.num_steps, self.config.batch_size
-    self.requests.say(progress(step, num_steps, rate, batch_size, means))
+    rate = (step - before) / max(time.monotonic() - then, 1e-9)
+    images_per_second = rate * self.config.batch_size
+    per_image, ceiling = self.flops  # measured at the first log, which is no time of training
+    self.logged = (step, time.monotonic())
+    costs = {
+      'images_per_second': images_per_second,
+      'model_flops_utilization': images_per_second * per_image / ceiling,
+      'peak_memory_bytes': cost.peak_memory(),
+    }
+    self.writer.scalars(step, means | costs)
+    self.requests.say(progress(step, self.config.num_steps, rate, costs, means))
 
   def fetch(self) -> dict[str, float]:
     """Means of the pending metrics by name.
@@ -117,32 +134,73 @@ class Run:
       UserError: one of them is not finite at some step.
     """
     columns: dict[str, list[np.ndarray]] = {}
-    for first, metrics in jax.device_get(self.pending):
+    for start, metrics in jax.device_get(self.pending):
       for i in range(self.config.steps_per_call):
         values = {name: column[i] for name, column in metrics.items()}
-        require_finite(values, f'at step {first + i + 1}')
+        require_finite(values, f'at step {start + i + 1}')
       for name, column in metrics.items():
         columns.setdefault(f'train/{name}', []).append(column)
     self.pending.clear()
     return {name: float(np.mean(np.concatenate(c))) for name, c in columns.items()}
 
   def evaluate(self, step: int, state: parallel.TrainState) -> None:
-    """Validation means and pictures, from the averaged parameters."""
+    """Validation means, scores and pictures, from the averaged parameters; the best step is kept.
+
+    Distances are to the training images: validation images are few, test images not for training.
+    """
     began = time.monotonic()
     validation = self.dataset.validation.images
-    shown = validation[np.arange(min(len(validation), self.config.evaluation.validation_images))]
-    means = self.evaluation.measure(state.ema, shown)
-    samples = np.concatenate(list(self.evaluation.samples(state.ema, GRID)))
+    looked_at = validation[
+      np.arange(min(len(validation), self.config.evaluation.validation_images))
+    ]
+    means = self.evaluation.measure(state.ema, looked_at)
+    found = {VALIDATION + name: value for name, value in means.items()}
+    samples, scores = self.draw(state.ema)
     self.writer.pictures(step, 'samples', samples)
     for name, rows in self.evaluation.figures(state.ema, validation).items():
       self.writer.pictures(step, name, rows.reshape(-1, *rows.shape[2:]), columns=rows.shape[1])
     if step == self.config.num_steps:
-      self.writer.hyperparameters(step, means)
+      self.writer.hyperparameters(step, found | scores)
+    self.keep_best(step, found | scores)
     # Last, for it says that the evaluation of this step is done.
-    self.writer.scalars(step, {VALIDATION + name: value for name, value in means.items()})
+    self.writer.scalars(step, found | scores)
     seconds = time.monotonic() - began
-    self.requests.say(f'step {step}: validation {summary(means)} ({seconds:.1f} s)')
+    shown = means | dict(itertools.islice(scores.items(), 1))
+    self.requests.say(f'step {step}: validation {summary(shown)} ({seconds:.1f} s)')
     self.logged = (self.logged[0], self.logged[1] + seconds)
+
+  def draw(self, params: objective.Params) -> tuple[np.ndarray, dict[str, float]]:
+    """Samples for a sheet, and the scores of evaluation.training_samples by their protocols."""
+    count, seed = self.config.evaluation.training_samples, self.config.seed
+    shown: list[np.ndarray] = []
+    drawn = first(self.evaluation.samples(params, count or GRID), GRID, shown)
+    if not count:
+      return np.concatenate(list(drawn)), {}
+    scores = self.scorer.score(evaluation.progress(drawn, count, 'evaluation'), seed)
+    numbers = [number for one in scores for number in one.numbers if number.value is not None]
+    return np.concatenate(shown), {f'{SCORE}{n.protocol}': n.value for n in numbers}
+
+  @cached_property
+  def scorer(self) -> 'Scorer':
+    """What scores samples. Its features may have to be trained, so it waits until it is asked."""
+    from jaxgen.scores import Scorer
+
+    return Scorer(self.dataset, self.config, ('train',))
+
+  def keep_best(self, step: int, values: dict[str, float]) -> None:
+    """Keeps this step if its number that config.checkpoint.best names is better than all before."""
+    wanted = self.config.checkpoint.best
+    if not wanted:
+      return
+    sign, prefix = (-1.0, wanted[1:]) if wanted.startswith('-') else (1.0, wanted)
+    name = next((name for name in values if name.startswith(prefix)), None)
+    if name is None:
+      known = ', '.join(values)
+      self.requests.say(f'No number of this evaluation is {wanted!r}, to keep the best of: {known}')
+      return
+    before = [sign * record[name] for record in self.writer.evaluations if name in record]
+    if sign * values[name] < min(before, default=math.inf):
+      self.checkpoints.keep_best(step)
 
   def save(self, step: int, state: parallel.TrainState) -> None:
     """Starts a checkpoint, of a state whose every metric so far was finite."""
@@ -176,17 +234,20 @@ def announce(
 
 
 def progress(
-  step: int, num_steps: int, rate: float, batch_size: int, means: dict[str, float]
+  step: int, num_steps: int, rate: float, costs: dict[str, float], means: dict[str, float]
 ) -> str:
-  """One line: step, share, rate, losses, time to go."""
+  """One line: step, share, speed and share of the machine's, losses, time to go."""
   minutes, seconds = divmod(round((num_steps - step) / rate), 60)
   losses = {name: v for name, v in means.items() if not name.endswith('_norm')}
   return (
-    f'step {step}/{num_steps} {step / num_steps:4.0%}  {rate * batch_size:,.0f} images/s  '
-    f'{summary(losses)}  ETA {minutes}:{seconds:02d}'
+    f'step {step}/{num_steps} {step / num_steps:4.0%}  {costs["images_per_second"]:,.0f} images/s  '
+    f'{costs["model_flops_utilization"]:.0%} MFU  {summary(losses)}  ETA {minutes}:{seconds:02d}'
   )
 
 
 def summary(means: dict[str, float]) -> str:
   """Metrics as one line of text."""
-  return '  '.join(f'{name.removeprefix("train/")} {value:.4g}' for name, value in means.items())
+  return '  '.join(
+    f'{name.removeprefix("train/").removeprefix(SCORE)} {value:.4g}'
+    for name, value in means.items()
+  )

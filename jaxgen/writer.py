@@ -19,22 +19,21 @@ from jaxgen.configuration import flatten
 from jaxgen.images import as_png, enlarge, grid, save_png, write_whole
 
 METRICS = 'metrics.jsonl'
-VALIDATION = 'validation/'
+VALIDATION, SCORE = 'validation/', 'score/'  # what the names of an evaluation begin with
 
 
 class Writer:
   """Writes to a run's workdir; a context manager.
 
   Attributes:
-    evaluated: the last step whose validation is on record; 0 if there is none.
+    evaluations: the records of all evaluations so far.
   """
 
   def __init__(self, workdir: Path, config: ml_collections.ConfigDict, step: int) -> None:
     """Continues the records of a run at `step`: whatever was written after it is taken back."""
     self.workdir = workdir
     records = keep_until(workdir / METRICS, step)
-    validated = [r['step'] for r in records if any(name.startswith(VALIDATION) for name in r)]
-    self.evaluated = max(validated, default=0)
+    self.evaluations = [record for record in records if is_evaluation(record)]
     self._metrics = (workdir / METRICS).open('a')
     self._board = Board(workdir, step)
     fields = dict(flatten(config.to_dict()))
@@ -43,6 +42,11 @@ class Writer:
       name: value if isinstance(value, int | float | str) else repr(value)
       for name, value in fields.items()
     }
+
+  @property
+  def evaluated(self) -> int:
+    """The last step whose evaluation is on record; 0 if there is none."""
+    return self.evaluations[-1]['step'] if self.evaluations else 0
 
   def __enter__(self) -> Self:
     return self
@@ -58,8 +62,11 @@ class Writer:
 
   def scalars(self, step: int, values: dict[str, float]) -> None:
     """A line of metrics.jsonl, and a point of each of TensorBoard's curves."""
-    self._metrics.write(json.dumps({'step': step} | values) + '\n')
+    record = {'step': step} | values
+    self._metrics.write(json.dumps(record) + '\n')
     self._metrics.flush()
+    if is_evaluation(record):
+      self.evaluations.append(record)
     self._board.scalars(values, step)
 
   def pictures(self, step: int, name: str, images: np.ndarray, columns: int | None = None) -> None:
@@ -101,8 +108,10 @@ class Board:
 
   def scalars(self, values: dict[str, float], step: int) -> None:
     """A point of each curve."""
+    summary = self._summary.Summary()
     for name, value in values.items():
-      self._add(step=step, summary=self._summary.scalar(name, value))
+      summary.value.add(tag=name, simple_value=value)
+    self._add(step=step, summary=summary)
 
   def image(self, name: str, picture: np.ndarray, step: int) -> None:
     """uint8 (H, W, C)."""
@@ -137,6 +146,11 @@ def framed(content: bytes) -> bytes:
   length = struct.pack('<Q', len(content))
   sums = (struct.pack('<I', masked_crc32c(part)) for part in (length, content))
   return length + next(sums) + content + next(sums)
+
+
+def is_evaluation(record: dict[str, Any]) -> bool:
+  """Whether a line of metrics.jsonl is of an evaluation, and not of training."""
+  return any(name.startswith(VALIDATION) for name in record)
 
 
 def keep_until(path: Path, step: int) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """Tests run on four virtual CPU devices, with JAX's strictest checks."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 # Before JAX is imported, and inherited by the processes that tests start.
@@ -11,6 +12,7 @@ os.environ.setdefault(
 
 import hypothesis
 import jax
+import pytest
 
 jax.config.update('jax_num_cpu_devices', 4)
 jax.config.update('jax_numpy_rank_promotion', 'raise')
@@ -25,3 +27,29 @@ hypothesis.settings.register_profile(
   suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile('tests')
+
+
+@pytest.fixture
+def figure(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+  """Notes what a test measured, for the table at the end."""
+  return lambda text: record_property('figure', text)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+  """Prints the figures that tests measured, as a table."""
+  reports = [
+    report
+    for outcome in ('passed', 'failed')
+    for report in terminalreporter.getreports(outcome)
+    if report.when == 'call'
+  ]
+  rows = [
+    (report.nodeid.removeprefix('tests/'), value)
+    for report in reports
+    for name, value in report.user_properties
+    if name == 'figure'
+  ]
+  if rows:
+    terminalreporter.section('figures')
+  for name, value in sorted(rows):
+    terminalreporter.write_line(f'{name}: {value}')

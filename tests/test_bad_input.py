@@ -27,6 +27,7 @@ SMALL = (
   '--config.evaluation.every=0',
   '--config.evaluation.batch_size=20',
   '--config.evaluation.validation_images=20',
+  '--config.evaluation.training_samples=0',
 )
 
 

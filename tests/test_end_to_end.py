@@ -21,6 +21,7 @@ SMALL = {
   'evaluation.every': 2,
   'evaluation.batch_size': 50,
   'evaluation.validation_images': 20,
+  'evaluation.training_samples': 0,
   'evaluation.num_samples': 0,
   'optimizer.warmup_steps': 1,
   'network.hidden': (16, 16),

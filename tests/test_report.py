@@ -148,6 +148,7 @@ def test_unfinished_and_empty_workdirs(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_a_real_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
   from jaxgen import scores
   from jaxgen.metrics.features import pixels
 

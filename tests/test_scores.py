@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgen import configuration, cost, data, foreign, objective, scores
+from jaxgen import data, foreign, references, scores
 from jaxgen.metrics.features import Features, classifier, pixels
-from jaxgen.objective import Objective
 
 ROOT = Path(__file__).parent.parent
 
@@ -36,17 +35,17 @@ def features(digits: data.Dataset) -> Features:
 
 
 @pytest.fixture(scope='module')
-def against(digits: data.Dataset, features: Features) -> dict[str, scores.Reference]:
-  return scores.references(digits, features)
+def against(digits: data.Dataset, features: Features) -> dict[str, references.Reference]:
+  return references.references(digits, features)
 
 
 Scored = Callable[[np.ndarray], scores.Scores]
 
 
 @pytest.fixture(scope='module')
-def scored(features: Features, against: dict[str, scores.Reference]) -> Scored:
+def scored(features: Features, against: dict[str, references.Reference]) -> Scored:
   def run(images: np.ndarray) -> scores.Scores:
-    seen = scores.look(np.array_split(images, 3), [features])[0]
+    seen = references.look(np.array_split(images, 3), [features])[0]
     return scores.score(seen, against, features, dataset='digits')
 
   return run
@@ -109,7 +108,7 @@ def test_removed_classes_are_named(digits: data.Dataset, scored: Scored) -> None
   assert set(whole.classes['fid']['test']) == set(map(str, range(10)))
   assert '3' not in found.classes['fid']['test']
   assert 'class 3' in found.classes['fid_reasons']['test']['3']
-  json.dumps(scores.joined([found]))
+  json.dumps(scores.joined([[found]]))
 
 
 def test_few_samples_leave_numbers_out_with_the_reason(
@@ -130,57 +129,92 @@ def test_a_collapsed_model_keeps_the_numbers_that_mean_something(
   assert value(found, 'missing_classes') == 9
 
 
+def test_references_are_looked_at_once(
+  digits: data.Dataset, features: Features, tmp_path: Path
+) -> None:
+  looked: list[int] = []
+
+  def extract(images: np.ndarray) -> Any:
+    looked.append(len(images))
+    return features.extract(images)
+
+  watched = features._replace(extract=extract)
+
+  def found(images: data.Dataset) -> dict[str, references.Reference]:
+    looked.clear()
+    return references.references(images, watched, ('test', 'train'), tmp_path)
+
+  first = found(digits)
+  assert sum(looked) == len(digits.test.images) + len(digits.train.images)
+  again = found(digits)
+  assert not looked
+  for name in ('test', 'train'):
+    for a, b in zip(first[name].seen, again[name].seen, strict=True):
+      np.testing.assert_array_equal(a, b)
+  # Other images, and damaged files, are looked at.
+  fewer = digits._replace(train=data.Split(digits.train.images[:50], digits.train.labels[:50]))
+  assert len(found(fewer)['train'].seen.features) == sum(looked) == 50
+  for file in tmp_path.iterdir():
+    file.write_bytes(file.read_bytes()[:100])
+  assert len(found(digits)['train'].seen.features) == len(digits.train.images)
+  assert sum(looked) == len(digits.test.images) + len(digits.train.images)
+
+
+def test_one_reference_does(digits: data.Dataset, features: Features, against: Any) -> None:
+  seen = references.look([digits.test.images], [features])[0]
+  only = scores.score(seen, {'train': against['train']}, features, dataset='digits')
+  both = scores.score(seen, against, features, dataset='digits')
+  assert {n.protocol.split for n in only.numbers} == {'train', ''}
+  values = {str(n.protocol): n.value for n in both.numbers}
+  assert all(values[str(n.protocol)] == n.value for n in only.numbers)
+
+
+def test_several_seeds_give_mean_and_deviation(digits: data.Dataset, scored: Scored) -> None:
+  halves = [scored(part) for part in np.array_split(digits.test.images[:400], 2)]
+  sets = [
+    [
+      found._replace(
+        numbers=[n._replace(protocol=n.protocol._replace(seed=seed)) for n in found.numbers]
+      )
+    ]
+    for seed, found in enumerate(halves)
+  ]
+  found = scores.joined(sets)
+  (mean,) = (
+    m for m in found['means'] if m['protocol'].startswith('fid') and '/test' in m['protocol']
+  )
+  assert mean['protocol'] == 'fid_classifier@v1[digits/test n=200 seeds=0,1]'
+  a, b = (value(half, 'fid') for half in halves)
+  assert mean['mean'] == pytest.approx((a + b) / 2)
+  assert mean['deviation'] == pytest.approx(abs(a - b) / math.sqrt(2))
+  assert len(found['numbers']) == sum(len(half.numbers) for half in halves)
+  assert 'means' not in scores.joined(sets[:1])
+
+
 def test_without_labels_class_numbers_are_left_out(
   digits: data.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
   monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
   bare = data.Dataset(*(split._replace(labels=None) for split in digits))
-  (chosen,), reason = scores.kinds(bare)
+  (chosen,), reason = references.kinds(bare)
   assert chosen.name == 'pixels'
-  assert reason == scores.NO_LABELS
-  seen = scores.look([bare.test.images], [chosen])[0]
-  found = scores.score(seen, scores.references(bare, chosen), chosen, dataset='digits')
+  assert reason == references.NO_LABELS
+  seen = references.look([bare.test.images], [chosen])[0]
+  found = scores.score(seen, references.references(bare, chosen), chosen, dataset='digits')
   assert found.classes == {'reason': 'the dataset has no labels'}
   assert not any('class_' in n.protocol.metric for n in found.numbers)
   assert not list(tmp_path.iterdir())
 
 
-def test_network_evaluations_are_counted() -> None:
-  import jax
-  import jax.numpy as jnp
-
-  def sample(params: Any, key: Any) -> Any:
-    def step(x: Any, _: None) -> tuple[Any, None]:
-      return jax.jit(jnp.dot)(params['w'], params['w'] @ x), None
-
-    return jax.lax.scan(step, jax.random.normal(key, (3,)), None, length=7)[0]
-
-  params = {'w': jnp.ones((3, 3)), 'unused': jnp.ones((9, 9))}
-  model = Objective(None, None, None, sample)
-  assert cost.network_evaluations(model, params) == 14
-  assert cost.parameters(params) == 90
-
-
-@pytest.mark.parametrize(
-  ('experiment', 'evaluations'),
-  [('vae', 1), ('gan', 1), ('wgan', 1), ('ddpm', 5), ('flow_matching', 10)],
-)
-def test_network_evaluations_of_experiments(experiment: str, evaluations: int) -> None:
-  import jax
-
-  config = configuration.load(str(ROOT / f'experiments/{experiment}.py'), None, [])
-  if 'sampling_steps' in config.objective:
-    config.objective.sampling_steps = 5
-  model = objective.build(config, (8, 8, 1))
-  params = jax.eval_shape(model.init, jax.random.key(0))[0]
-  assert cost.network_evaluations(model, params) == evaluations
-
-
 @pytest.fixture
 def run(
-  features: Features, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+  features: Features,
+  monkeypatch: pytest.MonkeyPatch,
+  capsys: pytest.CaptureFixture[str],
+  tmp_path: Path,
 ) -> Callable[[Path], tuple[int, str, str]]:
   """The command line on digits, with features that are at hand."""
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
   monkeypatch.setattr(scores, 'kinds', lambda *_: ([features], ''))
 
   def command(samples: Path) -> tuple[int, str, str]:

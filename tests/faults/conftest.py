@@ -1,4 +1,4 @@
-"""Figures of the fault tests, printed as a table: python -m pytest -m '' tests/faults."""
+"""What the fault tests share: runs that nothing interrupted."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,12 +6,6 @@ from pathlib import Path
 import pytest
 
 from faults.processes import command, run
-
-
-@pytest.fixture
-def figure(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
-  """Notes what a test measured, for the table at the end."""
-  return lambda text: record_property('figure', text)
 
 
 @pytest.fixture(scope='session')
@@ -28,23 +22,3 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
     return done[family]
 
   return train
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-  """Prints the figures."""
-  reports = [
-    report
-    for outcome in ('passed', 'failed')
-    for report in terminalreporter.getreports(outcome)
-    if report.when == 'call'
-  ]
-  rows = [
-    (report.nodeid.partition('faults/')[2], value)
-    for report in reports
-    for name, value in report.user_properties
-    if name == 'figure'
-  ]
-  if rows:
-    terminalreporter.section('figures')
-  for name, value in sorted(rows):
-    terminalreporter.write_line(f'{name}: {value}')

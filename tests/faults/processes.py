@@ -33,6 +33,8 @@ FRUGAL = {
   'evaluation.every': 30,
   'evaluation.batch_size': 50,
   'evaluation.validation_images': 50,
+  'evaluation.training_samples': 0,
+  'checkpoint.best': 'validation/',
 }
 FAMILIES: dict[str, dict[str, Any]] = {
   'vae': {'network.hidden': 16},
@@ -139,9 +141,9 @@ def state_digest(workdir: Path, step: int = FRUGAL['num_steps']) -> str:
 
 
 def records(workdir: Path) -> list[dict[str, Any]]:
-  """The lines of metrics.jsonl, without the one field that is measured by the clock."""
+  """The lines of metrics.jsonl, without what depends on the clock and the machine."""
   lines = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
-  return [{k: v for k, v in line.items() if k != 'images_per_second'} for line in lines]
+  return [{k: v for k, v in line.items() if k == 'step' or '/' in k} for line in lines]
 
 
 def curve(workdir: Path, name: str) -> list[tuple[int, float]]:

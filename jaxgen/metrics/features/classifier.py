@@ -5,8 +5,8 @@ images, labels, recipe and machine give the same weights; they are trained once 
 """
 
 import logging
-import os
-import zipfile
+import sys
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +18,7 @@ import numpy as np
 import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from jaxgen.metrics import cache
 from jaxgen.metrics.checks import require_labels
 from jaxgen.metrics.features import Extracted, Features, fingerprint, in_chunks, require_images
 
@@ -102,6 +103,7 @@ def _train(network: Classifier, recipe: Recipe, images: np.ndarray, labels: np.n
   generator = np.random.default_rng(recipe.seed)
   size = min(recipe.batch_size, len(images))
   queue = np.empty(0, np.int64)
+  began = time.monotonic()
   for number, rate in enumerate(rates):
     if len(queue) < size:
       queue = generator.permutation(len(images))
@@ -109,7 +111,9 @@ def _train(network: Classifier, recipe: Recipe, images: np.ndarray, labels: np.n
     key = jax.random.fold_in(shift_key, number)
     params, state, loss = _step(network, params, state, images[chosen], labels[chosen], key, rate)
     if (number + 1) % 200 == 0:
-      _logger.info('classifier: step %d of %d, loss %.4f', number + 1, recipe.steps, loss)
+      left = (time.monotonic() - began) / (number + 1) * (recipe.steps - number - 1)
+      line = f'classifier for features: step {number + 1} of {recipe.steps}  loss {loss:.4f}'
+      print(f'{line}  ETA {left // 60:.0f}:{left % 60:02.0f}', file=sys.stderr, flush=True)
   return params
 
 
@@ -128,34 +132,21 @@ class Trained(NamedTuple):
 
 def _load(path: Path, key: str, like: Any) -> Trained | None:
   """What is kept under this key, or None where there is nothing or the file is damaged."""
-  if not path.exists():
+  kept, wanted = cache.load(path), flatten_dict(like, sep='/')
+  if kept is None:
     return None
-  wanted = flatten_dict(like, sep='/')
-  try:
-    with path.open('rb') as file, np.load(file, allow_pickle=False) as kept:
-      flat = {name: kept[name] for name in wanted}
-      accuracy = float(kept['accuracy'])
-      agrees = str(kept['key']) == key and all(
-        flat[name].shape == wanted[name].shape and flat[name].dtype == wanted[name].dtype
-        for name in wanted
-      )
-  except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-    _logger.warning('%s is damaged (%s); the classifier is trained again', path, error)
-    return None
-  if not agrees:
+  kinds = {name: (array.shape, array.dtype) for name, array in kept.items()}
+  agrees = all(kinds.get(name) == (part.shape, part.dtype) for name, part in wanted.items())
+  if not agrees or str(kept.get('key')) != key or kinds.get('accuracy', (None,))[0] != ():
     _logger.warning('%s is of another classifier; this one is trained again', path)
     return None
-  return Trained(unflatten_dict(flat, sep='/'), accuracy)
+  params = unflatten_dict({name: kept[name] for name in wanted}, sep='/')
+  return Trained(params, float(kept['accuracy']))
 
 
 def _save(path: Path, key: str, trained: Trained) -> None:
-  """Writes beside `path` and renames, so that nobody reads half a file."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  unfinished = path.with_name(f'.{path.name}.{os.getpid()}.partial')
   weights = jax.tree.map(np.asarray, flatten_dict(trained.params, sep='/'))
-  with unfinished.open('wb') as file:
-    np.savez(file, key=key, accuracy=trained.accuracy, **weights)
-  os.replace(unfinished, path)
+  cache.save(path, key=key, accuracy=trained.accuracy, **weights)
 
 
 def _require_examples(

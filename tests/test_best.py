@@ -1,0 +1,110 @@
+"""Samples are scored while a model trains, and the best step is kept beside the last."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from jaxgen import checkpoint, scores
+from jaxgen.main import main
+from jaxgen.metrics.features import pixels
+
+ROOT = Path(__file__).parent.parent
+FID = 'score/fid_pixels@v1[digits/train n=80 seed=0]'
+SMALL = {
+  'num_steps': 8,
+  'steps_per_call': 1,
+  'log_every': 2,
+  'network.hidden': '(8,)',
+  'checkpoint.keep': 1,
+  'evaluation.every': 2,
+  'evaluation.batch_size': 40,
+  'evaluation.validation_images': 20,
+  'evaluation.training_samples': 80,
+  'evaluation.num_samples': 70,
+}
+
+
+@pytest.fixture(autouse=True)
+def plain(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+  """Features that need no training, and a cache of the test's own."""
+  monkeypatch.setattr(scores, 'kinds', lambda *_: ([pixels.build((8, 8, 1))], 'not in this test'))
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+
+
+def train(workdir: Path, **fields: Any) -> list[dict[str, Any]]:
+  """Trains a small VAE; the evaluations on record."""
+  named = SMALL | {name.replace('__', '.'): value for name, value in fields.items()}
+  overrides = [f'--config.{name}={value}' for name, value in named.items()]
+  assert main([f'--config={ROOT}/experiments/vae.py', f'--workdir={workdir}', *overrides]) == 0
+  records = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
+  return [record for record in records if 'validation/elbo_nats' in record]
+
+
+def test_samples_are_scored_and_the_best_step_is_kept(tmp_path: Path) -> None:
+  found = train(tmp_path, optimizer__learning_rate=0.5)  # wild enough for the best not to be last
+  assert [record['step'] for record in found] == [2, 4, 6, 8]
+  distances = [record[FID] for record in found]
+  best = 2 * (1 + int(np.argmin(distances)))
+  assert checkpoint.steps(tmp_path / 'best') == [best]
+  assert checkpoint.steps(tmp_path / 'checkpoints') == [8]
+  assert checkpoint.damage(tmp_path / 'best' / str(best)) is None
+
+  # The same samples have the same score in the last evaluation, and alone.
+  assert (
+    main(['--mode=evaluate', f'--workdir={tmp_path}', '--config.evaluation.num_samples=80']) == 0
+  )
+  last = json.loads((tmp_path / 'evaluation.json').read_text())
+  alone = {f'score/{n["protocol"]["name"]}': n['value'] for n in last['ema_scores']['numbers']}
+  assert alone[FID] == found[-1][FID]
+
+  arguments = [f'--workdir={tmp_path}', '--checkpoint=best']
+  assert main(['--mode=evaluate', *arguments]) == 0
+  assert json.loads((tmp_path / 'evaluation.json').read_text()) == last
+  assert json.loads((tmp_path / 'evaluation-best.json').read_text())['step'] == best
+
+
+def test_better_may_be_higher(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+  fields = {'checkpoint__best': '-validation/elbo_nats', 'evaluation__training_samples': 0}
+  found = train(tmp_path, **fields)
+  best = max(found, key=lambda record: record['validation/elbo_nats'])['step']
+  assert checkpoint.steps(tmp_path / 'best') == [best]
+  capsys.readouterr()
+  assert main(['--mode=sample', f'--workdir={tmp_path}', '--checkpoint=best']) == 0
+  assert f'100 samples of step {best}' in capsys.readouterr().out
+
+
+def test_a_resumed_run_knows_the_best_so_far(tmp_path: Path) -> None:
+  fields = {'checkpoint__best': '-validation/kl_nats', 'evaluation__training_samples': 0}
+  train(tmp_path, num_steps=4, **fields)
+  found = train(tmp_path, **fields)
+  best = max(found, key=lambda record: record['validation/kl_nats'])['step']
+  assert best <= 4, 'the first half must hold the best, for this test to tell anything'
+  assert checkpoint.steps(tmp_path / 'best') == [best]
+
+
+def test_a_name_of_no_number_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+  train(tmp_path, checkpoint__best='score/fdi')
+  assert "'score/fdi', to keep the best of: validation/elbo_nats" in capsys.readouterr().out
+  assert main(['--mode=sample', f'--workdir={tmp_path}', '--checkpoint=best']) == 2
+  error = capsys.readouterr().err
+  assert 'holds no best checkpoint' in error
+  assert "config.checkpoint.best='score/fdi'" in error
+
+
+def test_several_sets_of_samples(tmp_path: Path) -> None:
+  train(tmp_path)
+  assert main(['--mode=evaluate', f'--workdir={tmp_path}', '--config.evaluation.seeds=3']) == 0
+  found = json.loads((tmp_path / 'evaluation.json').read_text())['ema_scores']
+  name = 'fid_pixels@v1[digits/test n=70 seeds=0,1,2]'
+  (mean,) = (mean for mean in found['means'] if mean['protocol'] == name)
+  values = [
+    number['value']
+    for number in found['numbers']
+    if (number['protocol']['metric'], number['protocol']['split']) == ('fid_pixels', 'test')
+  ]
+  assert len(set(values)) == 3
+  assert mean['mean'] == pytest.approx(np.mean(values))
+  assert mean['deviation'] == pytest.approx(np.std(values, ddof=1))

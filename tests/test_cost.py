@@ -1,0 +1,53 @@
+"""Costs are counted as they are by hand."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import pytest
+
+from jaxgen import configuration, cost, objective
+from jaxgen.objective import Objective
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_network_evaluations_are_counted() -> None:
+  import jax.numpy as jnp
+
+  def sample(params: Any, key: Any) -> Any:
+    def step(x: Any, _: None) -> tuple[Any, None]:
+      return jax.jit(jnp.dot)(params['w'], params['w'] @ x), None
+
+    return jax.lax.scan(step, jax.random.normal(key, (3,)), None, length=7)[0]
+
+  params = {'w': jnp.ones((3, 3)), 'unused': jnp.ones((9, 9))}
+  model = Objective(None, None, None, sample)
+  assert cost.network_evaluations(model, params) == 14
+  assert cost.parameters(params) == 90
+
+
+@pytest.mark.parametrize(
+  ('experiment', 'evaluations'),
+  [('vae', 1), ('gan', 1), ('wgan', 1), ('ddpm', 5), ('flow_matching', 10)],
+)
+def test_network_evaluations_of_experiments(experiment: str, evaluations: int) -> None:
+  config = configuration.load(str(ROOT / f'experiments/{experiment}.py'), None, [])
+  if 'sampling_steps' in config.objective:
+    config.objective.sampling_steps = 5
+  model = objective.build(config, (8, 8, 1))
+  params = jax.eval_shape(model.init, jax.random.key(0))[0]
+  assert cost.network_evaluations(model, params) == evaluations
+
+
+def test_training_flops_of_dense_networks_are_those_of_their_matrices() -> None:
+  """2 operations a weight forward, 2 for its gradient, 2 for the input's but of the first layer."""
+  config = configuration.load(str(ROOT / 'experiments/vae.py:mnist'), None, [])
+  model = objective.build(config, (28, 28, 1))
+  expected = 4 * 784 * 400 + 6 * (400 * 40 + 20 * 400 + 400 * 784)
+  assert cost.training_flops(model, config, (28, 28, 1)) == pytest.approx(expected, rel=0.1)
+
+
+def test_the_ceiling_and_the_peak_are_of_this_machine() -> None:
+  assert 1e8 < cost.matrix_product_ceiling() < 1e16
+  assert 10 * 2**20 < cost.peak_memory() < 2**45
