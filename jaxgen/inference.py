@@ -84,6 +84,7 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Path, which: str = LAST
   results = {
     'step': int(state.step),
     'checkpoint': which,
+    'objective': config.objective.to_dict(),  # a sampler may be chosen now
     'test_images': len(test),
     'ema': evaluation.measure(state.ema, test),
     'raw': evaluation.measure(state.params, test),

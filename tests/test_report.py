@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jaxgen import images, report, report_runs, report_tables
+from jaxgen import images
 from jaxgen.main import main as train
 from jaxgen.protocol import Number, Protocol
+from jaxgen.report import runs, tables
+from jaxgen.report.__main__ import main as report
 
 ROOT = Path(__file__).parent.parent
 FID = Protocol('fid_classifier', 'aaaa', 'digits', 'test', 'bbbb', 359, 500, 'none', 0)
@@ -48,7 +50,7 @@ def workdir(folder: Path, fid: Number | None = None, **config: Any) -> Path:
 def made(tmp_path: Path, *workdirs: Path, code: int = 0) -> str:
   """The page of these workdirs."""
   output = tmp_path / 'report.html'
-  assert report.main([*map(str, workdirs), f'--output={output}']) == code
+  assert report([*map(str, workdirs), f'--output={output}']) == code
   return output.read_text() if code == 0 else ''
 
 
@@ -110,15 +112,44 @@ def test_seeds_become_mean_and_deviation(tmp_path: Path) -> None:
   assert 'fid_classifier@v1[digits/test n=500 seeds=0,1,2] 12.0 ± 2.0 (3 runs)' in seen
 
 
+def test_sets_of_samples_become_mean_and_deviation_within_a_run(tmp_path: Path) -> None:
+  def evaluated(name: str, *values: float, **config: Any) -> Path:
+    folder = workdir(tmp_path / name, Number(FID, 0.0), **config)
+    evaluation = json.loads((folder / 'evaluation.json').read_text())
+    numbers = [Number(FID._replace(seed=seed), value) for seed, value in enumerate(values)]
+    evaluation['ema_scores']['numbers'] = [number.to_json() for number in numbers]
+    (folder / 'evaluation.json').write_text(json.dumps(evaluation))
+    return folder
+
+  one = evaluated('one', 10.0, 12.0, 14.0)
+  assert 'seeds=0,1,2] 12.0 ± 2.0 (3 sets)' in text(made(tmp_path, one))
+  other = evaluated('other', 15.0, 17.0, seed=1)
+  assert 'seeds=0,1,2] 14.0 ± 2.8 (2 runs)' in text(made(tmp_path, one, other))
+
+
+def test_distances_in_training_are_drawn_over_its_time(tmp_path: Path) -> None:
+  a = workdir(tmp_path / 'a', Number(FID, 1.0))
+  name = 'score/fid_classifier@v1[digits/train n=80 seed=0]'
+  with (a / 'metrics.jsonl').open('a') as file:
+    for step, value in ((10, 40.0), (20, 30.0)):
+      file.write(json.dumps({'step': step, 'validation/elbo_nats': -1.0, name: value}) + '\n')
+  b = workdir(tmp_path / 'b', batch_size=20)
+  found = runs.read(a).distances()
+  assert found == {('fid_classifier@v1[digits/train n=80]', 'aaaa'): ([2.0, 4.0], [40.0, 30.0])}
+  page = made(tmp_path, a, b)
+  assert (
+    'fid_classifier@v1[digits/train n=80] against seconds of training; at the end: a 30' in page
+  )
+  assert 'against seconds of training' not in made(tmp_path, b)
+
+
 def test_numbers_of_two_protocols_never_share_a_row(tmp_path: Path) -> None:
   workdirs = [
     workdir(tmp_path / 'a', Number(FID, 1.0)),
     workdir(tmp_path / 'b', Number(FID._replace(fingerprint='cccc'), 2.0), batch_size=20),
   ]
-  groups = report_tables.group([report_runs.read(path) for path in workdirs])
-  rows = [
-    r for r in report_tables.score_rows(groups, 'ema', 'test') if r.protocol.startswith('fid')
-  ]
+  groups = tables.group([runs.read(path) for path in workdirs])
+  rows = [r for r in tables.score_rows(groups, 'ema', 'test') if r.protocol.startswith('fid')]
   assert [[cell.value for cell in row.cells] for row in rows] == [[1.0, None], [None, 2.0]]
   assert [row.best for row in rows] == [set(), set()]
 

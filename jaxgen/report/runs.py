@@ -1,13 +1,14 @@
 """What a report knows of a run: everything in its workdir, read and never written."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxgen import configuration
 from jaxgen.errors import UserError
 from jaxgen.protocol import Number
-from jaxgen.writer import METRICS, parse
+from jaxgen.writer import METRICS, SCORE, parse
 
 SHEETS = {'samples': ('figures/samples.png', 'grid.png'), 'neighbours': ('figures/neighbours.png',)}
 
@@ -46,12 +47,32 @@ class Run(NamedTuple):
   @property
   def training_seconds(self) -> float:
     """Time spent in updates, from the speeds on record."""
+    return self.seconds_until(self.step)
+
+  def seconds_until(self, step: int) -> float:
+    """Time spent in the updates up to a step."""
     seconds, before = 0.0, 0
     for record in self.records:
-      if record.get('images_per_second'):
+      if record.get('images_per_second') and record['step'] <= step:
         images = (record['step'] - before) * self.config['batch_size']
         seconds, before = seconds + images / record['images_per_second'], record['step']
     return seconds
+
+  def distances(self) -> dict[tuple[str, str], tuple[list[float], list[float]]]:
+    """Fréchet distances scored during training: (protocol without its seed, hash of the features)
+    -> seconds of training, distances.
+    """
+    features = {n.protocol.metric: n.protocol.fingerprint for n in self.numbers['ema']}
+    found: dict[tuple[str, str], tuple[list[float], list[float]]] = {}
+    for record in self.records:
+      for name, value in record.items():
+        if name.startswith(f'{SCORE}fid_') and isinstance(value, int | float):
+          protocol = re.sub(r' seed=\d+]$', ']', name.removeprefix(SCORE))
+          key = protocol, features.get(protocol.partition('@')[0], '')
+          seconds, values = found.setdefault(key, ([], []))
+          seconds.append(self.seconds_until(record['step']))
+          values.append(value)
+    return found
 
   @property
   def group(self) -> tuple[tuple[str, str], ...]:
@@ -144,7 +165,15 @@ def remarks(run: Run, workdir: Path) -> list[str]:
     found.append(f'not evaluated yet: {again}')
   elif run.evaluation.get('step') != run.step:
     found.append(f'evaluated at step {run.evaluation.get("step")}, trained since: {again}')
-  elif not run.numbers['ema']:
+  used = run.evaluation.get('objective')
+  other = [
+    f'objective.{name}={value!r}'
+    for name, value in (used.items() if isinstance(used, dict) else ())
+    if value != run.config.get(f'objective.{name}', value)
+  ]
+  if other:
+    found.append(f'evaluated with {", ".join(other)}')
+  if run.evaluation and not run.numbers['ema']:
     found.append(f'evaluated without samples: set config.evaluation.num_samples and {again}')
   classes = run.evaluation.get('ema_scores', {}).get('classes', {})
   if 'reason' in classes:

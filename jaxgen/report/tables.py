@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxgen.protocol import Number, Protocol
-from jaxgen.report_runs import Run
+from jaxgen.protocol import Number, several
+from jaxgen.report.runs import Run
 
 LOWER = ('fid', 'kid', 'class_kl_nats', 'missing_classes', 'unclaimed')
 HIGHER = ('precision', 'recall', 'coverage', 'inception_score', 'authenticity')
@@ -38,12 +38,12 @@ def label(metric: str) -> str:
 
 
 class Cell(NamedTuple):
-  """What a table says about one group: mean over its runs, spread, and how it is meant."""
+  """What a table says about one group: mean, spread, how it is meant, and of how many."""
 
   value: float | None = None
   spread: float | None = None
   spread_is: str = ''
-  runs: int = 1
+  of: str = ''
   reason: str = ''
 
   @property
@@ -90,43 +90,52 @@ def group(runs: Sequence[Run]) -> Groups:
   return named
 
 
-def summarise(values: Sequence[float], error: float | None = None, reason: str = '') -> Cell:
-  """Mean and deviation over runs; of one run its value and its own standard error."""
-  if not values:
-    return Cell(reason=reason)
-  if len(values) == 1:
-    return Cell(values[0], error, 'standard error' if error is not None else '')
-  deviation = float(np.std(values, ddof=1))
-  return Cell(float(np.mean(values)), deviation, 'deviation over seeds', len(values))
+def summarise(runs: Sequence[Sequence[float]], error: float | None = None) -> Cell:
+  """Mean and deviation over runs; of one run over its sets of samples, or its standard error.
+
+  Args:
+    runs: the values of each run, one for each set of samples; runs without any are left out.
+    error: standard error of the only value, where there is one.
+  """
+  means = [float(np.mean(values)) for values in runs if values]
+  if not means:
+    return Cell()
+  if len(means) > 1:
+    deviation = float(np.std(means, ddof=1))
+    return Cell(float(np.mean(means)), deviation, 'deviation over runs', f'{len(means)} runs')
+  (values,) = (values for values in runs if values)
+  if len(values) > 1:
+    deviation = float(np.std(values, ddof=1))
+    return Cell(means[0], deviation, 'deviation over sets of samples', f'{len(values)} sets')
+  return Cell(means[0], error, 'standard error' if error is not None else '')
 
 
 def score_rows(groups: Groups, which: str, split: str) -> list[Row]:
   """The scores against one split, a row for each protocol: no row holds numbers of two."""
-  found: dict[tuple[Any, ...], dict[str, list[Number]]] = {}
-  shown: dict[tuple[Any, ...], Protocol] = {}
+  found: dict[tuple[Any, ...], dict[str, list[list[Number]]]] = {}
   for name, runs in groups.items():
-    for run in runs:
+    for place, run in enumerate(runs):
       for number in run.numbers[which]:
         if number.protocol.split == split:
-          key = number.protocol.comparable
-          shown.setdefault(key, number.protocol)
-          found.setdefault(key, {}).setdefault(name, []).append(number)
+          by_group = found.setdefault(number.protocol.comparable, {})
+          by_group.setdefault(name, [[] for _ in runs])[place].append(number)
   rows = []
-  for key, by_group in found.items():
-    cells = []
-    for name in groups:
-      numbers = by_group.get(name, [])
-      measured = [number for number in numbers if number.value is not None]
-      reason = next((number.reason for number in numbers if number.reason), '')
-      error = measured[0].standard_error if measured else None
-      cells.append(summarise([number.value for number in measured], error, reason))
-    seeds = sorted({n.protocol.seed for numbers in by_group.values() for n in numbers})
-    protocol = str(shown[key])
-    if len(seeds) > 1:
-      protocol = protocol.replace(f'seed={shown[key].seed}', f'seeds={",".join(map(str, seeds))}')
-    metric = shown[key].metric
+  for by_group in found.values():
+    cells = [cell_of(by_group.get(name, [])) for name in groups]
+    protocols = [n.protocol for runs in by_group.values() for run in runs for n in run]
+    protocol = several(protocols[0], [protocol.seed for protocol in protocols])
+    metric = protocols[0].metric
     rows.append(Row(label(metric), protocol, cells, best(metric, cells)))
   return rows
+
+
+def cell_of(runs: Sequence[Sequence[Number]]) -> Cell:
+  """What the numbers of one protocol come to, in the runs of one group."""
+  numbers = [number for run in runs for number in run]
+  measured = [[n.value for n in run if n.value is not None] for run in runs]
+  error = next((n.standard_error for n in numbers if n.value is not None), None)
+  reason = next((number.reason for number in numbers if number.reason), '')
+  return summarise(measured, error)._replace(reason=reason)
 
 
 def best(metric: str, cells: Sequence[Cell]) -> set[int]:
@@ -145,7 +154,7 @@ def plain_rows(groups: Groups, look: Callable[[Run], dict[str, Any]]) -> list[Ro
   names = dict.fromkeys(name for runs in groups.values() for run in runs for name in look(run))
   rows = []
   for name in names:
-    found = (numbers(look(run).get(name) for run in runs) for runs in groups.values())
+    found = ([numbers([look(run).get(name)]) for run in runs] for runs in groups.values())
     rows.append(Row(name, '', [summarise(values) for values in found], set()))
   return rows
 
@@ -157,14 +166,23 @@ def numbers(values: Iterable[Any]) -> list[float]:
 
 def cost(run: Run) -> dict[str, Any]:
   """What training and sampling took."""
-  speeds = numbers(record.get('images_per_second') for record in run.records)
   stored = run.evaluation.get('cost')
   return {
     **(stored if isinstance(stored, dict) else {}),
     'training_steps': run.step,
     'training_seconds': run.training_seconds,
-    'training_images_per_second': float(np.median(speeds)) if speeds else None,
+    'training_images_per_second': median(run, 'images_per_second'),
+    'training_model_flops_utilization': median(run, 'model_flops_utilization'),
+    'training_peak_memory_bytes': max(
+      numbers(r.get('peak_memory_bytes') for r in run.records), default=None
+    ),
   }
+
+
+def median(run: Run, name: str) -> float | None:
+  """The median of a number over the records of training."""
+  found = numbers(record.get(name) for record in run.records)
+  return float(np.median(found)) if found else None
 
 
 SPLITS = {

@@ -1,18 +1,13 @@
-"""python -m jaxgen.report runs/a runs/b --output=report.html: workdirs -> one page."""
+"""Runs -> one self-contained page of HTML."""
 
-import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
-import numpy as np
 
 from jaxgen import __version__
-from jaxgen.errors import UserError
-from jaxgen.images import write_whole
-from jaxgen.report_plots import (
+from jaxgen.report.plots import (
   MOST_CURVES,
   Curves,
   Plot,
@@ -21,11 +16,11 @@ from jaxgen.report_plots import (
   distance_over_time,
   histogram,
 )
-from jaxgen.report_runs import Run, read
-from jaxgen.report_tables import Groups, differences, group, numbers, score_rows, tables
+from jaxgen.report.runs import Run
+from jaxgen.report.tables import Groups, differences, group, numbers, tables
 from jaxgen.writer import VALIDATION
 
-TEMPLATE = Path(__file__).with_name('report_template.html')
+TEMPLATE = Path(__file__).with_name('template.html')
 
 
 def curves_of(runs: Sequence[Run]) -> list[Plot]:
@@ -66,18 +61,14 @@ def classes_of(run: Run) -> dict[str, Any] | None:
   }
 
 
-def over_time(groups: Groups) -> Plot | None:
-  """The Fréchet distance of each run against its training time, where two or more have it."""
-  rows = [row for row in score_rows(groups, 'ema', 'test') if row.protocol.startswith('fid')]
-  rows = [row for row in rows if sum(cell.value is not None for cell in row.cells) > 1]
-  if not rows:
-    return None
-  points = {
-    name: [(time, cell.value)]
-    for (name, runs), cell in zip(groups.items(), rows[0].cells, strict=True)
-    if cell.value and (time := float(np.mean([run.training_seconds for run in runs])))
-  }
-  return distance_over_time(points, rows[0].protocol.partition('@')[0]) if points else None
+def over_time(groups: Groups) -> list[Plot]:
+  """The Fréchet distances scored during training against its time: a plot for each protocol."""
+  found: dict[tuple[str, str], dict[str, list[tuple[list[float], list[float]]]]] = {}
+  for name, runs in groups.items():
+    for run in runs:
+      for protocol, points in run.distances().items():
+        found.setdefault(protocol, {}).setdefault(name, []).append(points)
+  return [distance_over_time(lines, protocol) for (protocol, _), lines in found.items()]
 
 
 def page(runs: Sequence[Run], problems: Sequence[str] = ()) -> str:
@@ -101,33 +92,3 @@ def page(runs: Sequence[Run], problems: Sequence[str] = ()) -> str:
     differences=differences(groups),
     version=__version__,
   )
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-  """Runs a command line; returns the process's exit code."""
-  parser = argparse.ArgumentParser(
-    prog='python -m jaxgen.report', description='Compare runs on one page.', allow_abbrev=False
-  )
-  parser.add_argument('workdirs', nargs='+', type=Path, metavar='WORKDIR')
-  parser.add_argument('--output', type=Path, default=Path('report.html'))
-  options = parser.parse_args(arguments)
-  runs, problems = [], []
-  try:
-    for workdir in dict.fromkeys(options.workdirs):
-      try:
-        runs.append(read(workdir))
-      except UserError as error:
-        problems.append(str(error))
-        print(f'jaxgen: left out: {error}', file=sys.stderr)
-    if not runs:
-      raise UserError('there is no run to report')
-    write_whole(options.output, page(runs, problems).encode())
-  except (UserError, OSError) as error:
-    print(f'jaxgen: {error}', file=sys.stderr)
-    return 2
-  print(f'{len(runs)} runs: {options.output}' if len(runs) > 1 else f'1 run: {options.output}')
-  return 0
-
-
-if __name__ == '__main__':
-  sys.exit(main())

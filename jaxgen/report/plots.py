@@ -93,17 +93,22 @@ def histogram(made: Sequence[float], data: Sequence[float]) -> Plot:
   return draw(paint, (4.2, 2.4), f'Share of samples and of data by class. {shares}')
 
 
-def distance_over_time(points: dict[str, list[tuple[float, float]]], label: str) -> Plot:
-  """Distances against seconds of training; a colour for each group, a point for each run."""
+def distance_over_time(
+  groups: dict[str, list[tuple[list[float], list[float]]]], label: str
+) -> Plot:
+  """Distances against seconds of training: a colour for each group, a line for each run."""
 
   def paint(axes: Axes) -> None:
-    for number, (name, group) in enumerate(points.items()):
+    for number, (name, lines) in enumerate(groups.items()):
       colour, marker = COLOURS[number % len(COLOURS)], 'osD^vP*'[number // len(COLOURS) % 7]
-      axes.scatter(*zip(*group, strict=True), color=colour, marker=marker, label=name)
-    axes.set_xlim(0, 1.1 * max(x for group in points.values() for x, _ in group))
-    axes.set_ylim(0, 1.1 * max(y for group in points.values() for _, y in group))
+      for place, (seconds, values) in enumerate(lines):
+        style = {'color': colour, 'marker': marker, 'markersize': 4, 'linewidth': 1.2}
+        axes.plot(seconds, values, label=None if place else name, **style)
+    axes.set_xlim(left=0)
+    axes.set_yscale('log')
     axes.set_xlabel('seconds of training')
-    axes.set_ylabel(label)
+    axes.set_title(label, fontsize=9)
     axes.legend(fontsize=8, loc='center left', bbox_to_anchor=(1.0, 0.5))
 
-  return draw(paint, (6.4, 3.0), f'{label} against seconds of training: {points}')
+  words = ', '.join(f'{name} {lines[0][1][-1]:.4g}' for name, lines in groups.items())
+  return draw(paint, (6.4, 3.0), f'{label} against seconds of training; at the end: {words}')

@@ -1,0 +1,1 @@
+"""python -m jaxgen.report: workdirs -> one page that compares them."""

@@ -1,0 +1,41 @@
+"""python -m jaxgen.report runs/a runs/b --output=report.html: workdirs -> one page."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from jaxgen.errors import UserError
+from jaxgen.images import write_whole
+from jaxgen.report.page import page
+from jaxgen.report.runs import read
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+  """Runs a command line; returns the process's exit code."""
+  parser = argparse.ArgumentParser(
+    prog='python -m jaxgen.report', description='Compare runs on one page.', allow_abbrev=False
+  )
+  parser.add_argument('workdirs', nargs='+', type=Path, metavar='WORKDIR')
+  parser.add_argument('--output', type=Path, default=Path('report.html'))
+  options = parser.parse_args(arguments)
+  runs, problems = [], []
+  try:
+    for workdir in dict.fromkeys(options.workdirs):
+      try:
+        runs.append(read(workdir))
+      except UserError as error:
+        problems.append(str(error))
+        print(f'jaxgen: left out: {error}', file=sys.stderr)
+    if not runs:
+      raise UserError('there is no run to report')
+    write_whole(options.output, page(runs, problems).encode())
+  except (UserError, OSError) as error:
+    print(f'jaxgen: {error}', file=sys.stderr)
+    return 2
+  print(f'{len(runs)} runs: {options.output}' if len(runs) > 1 else f'1 run: {options.output}')
+  return 0
+
+
+if __name__ == '__main__':
+  sys.exit(main())
