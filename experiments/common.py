@@ -46,6 +46,7 @@ def base(objective: str, dataset: str) -> ml_collections.ConfigDict:
   config.evaluation.num_samples = 1000  # that --mode=evaluate draws and scores; 0: none
   config.evaluation.seeds = 1  # sets of samples that --mode=evaluate draws
   config.evaluation.inception_weights = ''  # a file, for distances in inception's features too
+  config.evaluation.s4_legacy_weights = ''  # a file, for the one report's distance, see README
   return config
 
 

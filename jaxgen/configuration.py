@@ -38,7 +38,7 @@ REQUIRED = {
   **dict.fromkeys(('ema_decay', 'data.validation_fraction', 'data.test_fraction'), float),
   **dict.fromkeys(('data.name', 'data.path', 'objective.name', 'network.name'), str),
   **dict.fromkeys(('optimizer.name', 'reduction', 'checkpoint.best'), str),
-  **dict.fromkeys(('evaluation.inception_weights',), str),
+  **dict.fromkeys(('evaluation.inception_weights', 'evaluation.s4_legacy_weights'), str),
 }
 
 # Integers that may be zero, where it means none, never, as it is, or only at the end.

@@ -36,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
   result.add_argument('--channels', type=int, choices=(0, 1, 3), default=0, help='1 grey, 3 colour')
   result.add_argument('--seed', type=int, default=0, help='that the samples were made with')
   result.add_argument('--inception_weights', default='', help='file, for its features too')
+  result.add_argument('--s4_legacy_weights', default='', help='file, for that distance too')
   result.add_argument('--output', type=Path, help='JSON file to write besides printing')
   return result
 
@@ -79,6 +80,7 @@ def config_of(options: argparse.Namespace) -> ml_collections.ConfigDict:
   config.data.validation_fraction, config.data.test_fraction = 0.1, 0.2
   config.data.memory_limit = 2**31
   config.evaluation.inception_weights = options.inception_weights
+  config.evaluation.s4_legacy_weights = options.s4_legacy_weights
   return config
 
 

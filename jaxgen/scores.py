@@ -1,13 +1,17 @@
 """Samples and data -> every number of the evaluation protocol, each with how it was made."""
 
+import hashlib
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import ml_collections
 import numpy as np
 
-from jaxgen.data import Dataset
-from jaxgen.metrics import cache
+from jaxgen.data import Dataset, Images
+from jaxgen.errors import UserError
+from jaxgen.evaluation import first
+from jaxgen.metrics import cache, s4_legacy
 from jaxgen.metrics.balance import ClassBalance, class_balance, class_frechet
 from jaxgen.metrics.coverage import manifold_overlap
 from jaxgen.metrics.features import Features
@@ -58,15 +62,47 @@ class Scorer:
     self._name, self._resize = config.data.name, f'lanczos{size}' if size else 'none'
     self.kinds, self.reason = kinds(dataset, config.evaluation.inception_weights)
     self._against = [references(dataset, one, splits, cache.folder()) for one in self.kinds]
+    weights = config.evaluation.s4_legacy_weights if 'test' in splits else ''
+    self._legacy = self._legacy_score(weights, dataset.test.images) if weights else None
 
   def score(self, chunks: Iterable[np.ndarray], seed: int) -> list[Scores]:
     """The scores of samples drawn with this seed, one for each kind of features."""
-    return [
+    kept: list[np.ndarray] = []
+    chunks = first(chunks, s4_legacy.COUNT, kept) if self._legacy else chunks
+    found = [
       score(seen, against, features, dataset=self._name, resize=self._resize, seed=seed)
       for seen, against, features in zip(
         look(chunks, self.kinds), self._against, self.kinds, strict=True
       )
     ]
+    if self._legacy:
+      found[0].numbers.append(self._legacy(np.concatenate(kept), seed))
+    return found
+
+  def _legacy_score(self, weights: str, test: Images) -> Callable[[np.ndarray, int], Number]:
+    """Makes the number that `s4_legacy` defines, to random test images as in its source.
+
+    Raises:
+      UserError: the weights cannot be used.
+    """
+    try:
+      legacy = s4_legacy.build(Path(weights).expanduser())
+    except ValueError as error:
+      raise UserError(f'config.evaluation.s4_legacy_weights: {error}') from error
+    real = test[np.random.default_rng(0).permutation(len(test))[: s4_legacy.COUNT]]
+
+    def number(samples: np.ndarray, seed: int) -> Number:
+      digest = hashlib.sha256(real.tobytes()).hexdigest()
+      sizes = {'reference_images': len(real), 'samples': len(samples)}
+      where = {'dataset': self._name, 'split': 'test', 'reference': digest[:16]}
+      how = {'fingerprint': legacy.fingerprint[:16], 'resize': self._resize, 'seed': seed}
+      protocol = Protocol('s4_legacy', **where, **sizes, **how)
+      try:
+        return Number(protocol, legacy.distance(real, samples))
+      except ValueError as error:
+        return Number(protocol, None, reason=str(error))
+
+    return number
 
 
 def joined(sets: Sequence[Sequence[Scores]]) -> dict[str, Any]:

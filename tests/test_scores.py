@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgen import data, foreign, references, scores
+from jaxgen import configuration, data, foreign, references, scores
+from jaxgen.metrics import s4_legacy
 from jaxgen.metrics.features import Features, classifier, pixels
 
 ROOT = Path(__file__).parent.parent
@@ -127,37 +128,6 @@ def test_a_collapsed_model_keeps_the_numbers_that_mean_something(
   reasons = {n.protocol.metric: n.reason for n in found.numbers if n.value is None}
   assert 'collapsed to one image' in reasons['fid_classifier']
   assert value(found, 'missing_classes') == 9
-
-
-def test_references_are_looked_at_once(
-  digits: data.Dataset, features: Features, tmp_path: Path
-) -> None:
-  looked: list[int] = []
-
-  def extract(images: np.ndarray) -> Any:
-    looked.append(len(images))
-    return features.extract(images)
-
-  watched = features._replace(extract=extract)
-
-  def found(images: data.Dataset) -> dict[str, references.Reference]:
-    looked.clear()
-    return references.references(images, watched, ('test', 'train'), tmp_path)
-
-  first = found(digits)
-  assert sum(looked) == len(digits.test.images) + len(digits.train.images)
-  again = found(digits)
-  assert not looked
-  for name in ('test', 'train'):
-    for a, b in zip(first[name].seen, again[name].seen, strict=True):
-      np.testing.assert_array_equal(a, b)
-  # Other images, and damaged files, are looked at.
-  fewer = digits._replace(train=data.Split(digits.train.images[:50], digits.train.labels[:50]))
-  assert len(found(fewer)['train'].seen.features) == sum(looked) == 50
-  for file in tmp_path.iterdir():
-    file.write_bytes(file.read_bytes()[:100])
-  assert len(found(digits)['train'].seen.features) == len(digits.train.images)
-  assert sum(looked) == len(digits.test.images) + len(digits.train.images)
 
 
 def test_one_reference_does(digits: data.Dataset, features: Features, against: Any) -> None:
@@ -287,3 +257,24 @@ def test_files_that_hold_no_samples(run: Any, tmp_path: Path) -> None:
 
 def test_pixels_of_other_images_have_another_fingerprint() -> None:
   assert pixels.build((8, 8, 1)).fingerprint != pixels.build((16, 16, 1)).fingerprint
+
+
+def test_the_legacy_distance_stands_beside_the_others(
+  digits: data.Dataset, features: Features, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+  monkeypatch.setattr(scores, 'kinds', lambda *_: ([features], ''))
+  called: list[tuple[int, int]] = []
+
+  def distance(real: np.ndarray, made: np.ndarray) -> float:
+    called.append((len(real), len(made)))
+    return 12.5
+
+  legacy = s4_legacy.Legacy(distance, 'cafe' * 16)
+  monkeypatch.setattr(s4_legacy, 'build', lambda _: legacy)
+  config = configuration.load(str(ROOT / 'experiments/vae.py'), None, [])
+  config.evaluation.s4_legacy_weights = 'weights.pth'
+  found = scores.Scorer(digits, config, ('test', 'train')).score([digits.test.images[:100]], seed=3)
+  assert called == [(len(digits.test.images), 100)]
+  assert str(found[0].numbers[-1].protocol) == 's4_legacy@v1[digits/test n=100 seed=3]'
+  assert found[0].numbers[-1].value == 12.5

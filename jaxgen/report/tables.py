@@ -9,12 +9,13 @@ import numpy as np
 from jaxgen.protocol import Number, several
 from jaxgen.report.runs import Run
 
-LOWER = ('fid', 'kid', 'class_kl_nats', 'missing_classes', 'unclaimed')
+LOWER = ('fid', 's4_legacy', 'kid', 'class_kl_nats', 'missing_classes', 'unclaimed')
 HIGHER = ('precision', 'recall', 'coverage', 'inception_score', 'authenticity')
 
 
 LABELS = {
   'fid': 'Fréchet distance',
+  's4': 'Fréchet distance by the report’s path, for reproduction only',
   'kid': 'Kernel distance',
   'precision': 'Precision',
   'recall': 'Recall',

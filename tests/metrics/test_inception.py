@@ -142,7 +142,7 @@ def test_another_networks_weights_are_refused(
   tmp_path: Path,
 ) -> None:
   weights = {n: a for n, a in (plain_weights | {name: array}).items() if a is not None}
-  monkeypatch.setattr(inception, '_load', lambda _: weights)
+  monkeypatch.setattr(inception, 'load_arrays', lambda _: weights)
   with pytest.raises(ValueError, match=message):
     inception.build(tmp_path / 'weights.pth')
 

@@ -46,7 +46,7 @@ def _file_shapes(params: dict[str, Any]) -> Iterator[tuple[str, tuple[int, ...]]
         yield f'{layer}.bn.{part}', array.shape[3:]
 
 
-def _load(path: Path) -> dict[str, np.ndarray]:
+def load_arrays(path: Path) -> dict[str, np.ndarray]:
   """The file's arrays, of whatever network. Raises ValueError if it cannot be read."""
   if not path.is_file():
     raise ValueError(f'There is no file {path}: {_WANTED}')
@@ -118,7 +118,7 @@ def build(weights: Path) -> Features:
   Raises:
     ValueError: there is no such file, it cannot be read, or it is of another network.
   """
-  arrays = _require_inception(weights, _load(weights))
+  arrays = _require_inception(weights, load_arrays(weights))
   params = jax.tree.map(jnp.asarray, _fold(arrays))
 
   def extract(images: np.ndarray) -> Extracted:

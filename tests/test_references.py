@@ -1,0 +1,41 @@
+"""The data's own images are looked at once, and again where what was kept cannot be used."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxgen import data, references
+from jaxgen.configuration import load
+from jaxgen.metrics.features import pixels
+
+
+def test_references_are_looked_at_once(tmp_path: Path) -> None:
+  digits = data.load(load('experiments/vae.py', None, []).data)
+  features = pixels.build(digits.image_shape)
+  looked: list[int] = []
+
+  def extract(images: np.ndarray) -> Any:
+    looked.append(len(images))
+    return features.extract(images)
+
+  watched = features._replace(extract=extract)
+
+  def found(images: data.Dataset) -> dict[str, references.Reference]:
+    looked.clear()
+    return references.references(images, watched, ('test', 'train'), tmp_path)
+
+  first = found(digits)
+  assert sum(looked) == len(digits.test.images) + len(digits.train.images)
+  again = found(digits)
+  assert not looked
+  for name in ('test', 'train'):
+    for a, b in zip(first[name].seen, again[name].seen, strict=True):
+      np.testing.assert_array_equal(a, b)
+  # Other images, and damaged files, are looked at.
+  fewer = digits._replace(train=data.Split(digits.train.images[:50], digits.train.labels[:50]))
+  assert len(found(fewer)['train'].seen.features) == sum(looked) == 50
+  for file in tmp_path.iterdir():
+    file.write_bytes(file.read_bytes()[:100])
+  assert len(found(digits)['train'].seen.features) == len(digits.train.images)
+  assert sum(looked) == len(digits.test.images) + len(digits.train.images)
