@@ -3,6 +3,8 @@
 Orbax restores flipped bits without a word. So a step is written to a folder beside the others,
 summed, and only then renamed to its number: what bears a number is finished, and what does not
 match its sums is damaged. `sha256sum -c SHA256SUMS` in a step's folder does the same check.
+
+Of several processes the first saves and restores for all: the state is the same on each of them.
 """
 
 import hashlib
@@ -29,11 +31,18 @@ ARRAYS = 'arrays.json'  # shape and type of each array, to compare before anythi
 UNFINISHED = 'unfinished'  # the folder of a step that is being written
 LAST, BEST = 'last', 'best'
 FOLDERS = {LAST: 'checkpoints', BEST: 'best'}  # below a workdir
+ONE = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0})
 log = logging.getLogger(__name__)
 
 # What fails in Orbax's threads reaches us as an exception; that they also log its traceback, and
 # then one for each array that finds its event loop closed, would only bury our message.
 logging.getLogger('absl').addFilter(lambda record: not record.exc_info)
+
+
+def orbax_of_one() -> ocp.Checkpointer:
+  """Orbax, which else would wait in the first process for all others to save as well."""
+  handler = ocp.StandardCheckpointHandler(multiprocessing_options=ONE)
+  return ocp.Checkpointer(handler, multiprocessing_options=ONE)
 
 
 def unraisable(details: Any, hook: Callable[[Any], Any] = sys.unraisablehook) -> None:
@@ -104,7 +113,7 @@ class Checkpoints:
   def _write(self, step: int, state: Any) -> None:
     unfinished = self.folder / UNFINISHED
     try:
-      with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as orbax:
+      with orbax_of_one() as orbax:
         orbax.save(unfinished, args=ocp.args.StandardSave(state))
       (unfinished / ARRAYS).write_text(json.dumps(specification(state), indent=1))
       sums = ''.join(f'{digest}  {name}\n' for name, digest in digests(unfinished).items())
@@ -187,7 +196,7 @@ def read(folder: Path, template: Any) -> Any:
   try:
     compare(json.loads((folder / ARRAYS).read_text()), specification(template), folder)
     empty = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), template)
-    with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as orbax:
+    with orbax_of_one() as orbax:
       return orbax.restore(folder, args=ocp.args.StandardRestore(empty))
   except UserError:
     raise
