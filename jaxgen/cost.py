@@ -37,7 +37,7 @@ def training_flops(
 def matrix_product_ceiling(dtype: str = 'float32') -> float:
   """Floating-point operations per second of a large matrix product, here and now, on all devices.
 
-  Virtual devices share one machine, so they count once.
+  Virtual devices share one machine, so they count once. All processes measure at once.
   """
   devices = jax.local_devices()
   on_cpu = devices[0].platform == 'cpu'
@@ -49,7 +49,7 @@ def matrix_product_ceiling(dtype: str = 'float32') -> float:
     began = time.perf_counter()
     product(matrix).block_until_ready()
     seconds.append(time.perf_counter() - began)
-  return 2.0 * side**3 / min(seconds) * (1 if on_cpu else len(devices))
+  return 2.0 * side**3 / min(seconds) * (1 if on_cpu else len(devices)) * jax.process_count()
 
 
 def peak_memory() -> int:

@@ -7,10 +7,13 @@ import os
 import re
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxgen import configuration
+import jax
+
+from jaxgen import configuration, processes
 from jaxgen.errors import UserError
 from jaxgen.stopping import silence
 
@@ -33,7 +36,10 @@ def parser() -> argparse.ArgumentParser:
     '--checkpoint', choices=('last', 'best'), default='last', help='which to sample or evaluate'
   )
   result.add_argument('--platform', help='cpu, gpu or tpu; the best there is by default')
-  result.add_argument('--devices', type=int, help='virtual devices on the CPU')
+  result.add_argument('--devices', type=int, help='virtual devices on the CPU, of each process')
+  result.add_argument('--coordinator', help='HOST:PORT of process 0, to train in several processes')
+  result.add_argument('--num_processes', type=int, help='how many there are')
+  result.add_argument('--process_id', type=int, help='which of them this is, from 0')
   return result
 
 
@@ -45,22 +51,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
     unknown = [a for a in overrides if a.startswith('-') and not a.startswith('--config.')]
     if unknown:
       raise UserError(f'unknown option {unknown[0]!r}; see --help')
+    place = processes.find(
+      options.coordinator, options.num_processes, options.process_id, os.environ
+    )
+    if place.count > 1 and options.mode != 'train':
+      raise UserError(f'--mode={options.mode} runs in one process, not in {place.count}')
     config = configuration.load(options.config, options.workdir, overrides)
     workdir = options.workdir or default_workdir(options.config, config)
-    select_devices(options.platform, options.devices)
+    select_devices(options.platform, options.devices, place)
     return run(options, config, workdir)
   except UserError as error:
-    print(f'jaxgen: {error}', file=sys.stderr)
-    return 2
+    code, message = 2, str(error)
   except BrokenPipeError:
     silence()
-    return 128 + signal.SIGPIPE
+    code, message = 128 + signal.SIGPIPE, ''
   except (OSError, MemoryError) as error:
-    print(f'jaxgen: {error}; what was saved in the workdir before is kept', file=sys.stderr)
-    return 2
+    code, message = 2, f'{error}; what was saved in the workdir before is kept'
   except KeyboardInterrupt:
-    print('jaxgen: interrupted; the last checkpoint is kept', file=sys.stderr)
-    return 130
+    code, message = 130, 'interrupted; the last checkpoint is kept'
+  except Exception as error:
+    if not jax.distributed.is_initialized():
+      raise
+    code, message = 1, lost(error)
+  if message:
+    print(f'jaxgen: {message}', file=sys.stderr)
+  processes.abandon(code)
+  return code
+
+
+def lost(error: Exception) -> str:
+  """What one of several processes says of an error, which most likely is that of another."""
+  if not isinstance(error, jax.errors.JaxRuntimeError) and 'Gloo' not in str(error):
+    traceback.print_exception(error)
+  reason = str(error).splitlines()[0][:200]
+  return (
+    f'process {jax.process_index()} of {jax.process_count()} cannot go on: {reason}\nWhere another '
+    'process has ended, that one has said why; the same command for all resumes.'
+  )
 
 
 def run(options: argparse.Namespace, config: object, workdir: Path) -> int:
@@ -72,8 +99,11 @@ def run(options: argparse.Namespace, config: object, workdir: Path) -> int:
     try:
       train(config, workdir)
     except Stopped as stopped:
-      print(f'jaxgen: {stopped}; the same command resumes', file=sys.stderr)
+      if processes.first():
+        print(f'jaxgen: {stopped}; the same command resumes', file=sys.stderr)
       return stopped.exit_code
+    except processes.PeerFailed:
+      return 2
   elif options.mode == 'sample':
     from jaxgen.inference import sample
 
@@ -92,14 +122,12 @@ def default_workdir(source: str, config: object) -> Path:
   return Path('runs') / f'{experiment}-{dataset}-seed{config.seed}'
 
 
-def select_devices(platform: str | None, devices: int | None) -> None:
-  """Chooses JAX's platform and device count, and turns on its compilation cache.
+def select_devices(platform: str | None, devices: int | None, place: processes.Place) -> None:
+  """Chooses JAX's platform and devices, turns on its compilation cache, meets the other processes.
 
   Raises:
-    UserError: there is no such platform, or no such number of devices.
+    UserError: there is no such platform, or no such number of devices, or the others cannot come.
   """
-  import jax
-
   if platform:
     jax.config.update('jax_platforms', {'gpu': 'cuda'}.get(platform, platform))
   if devices is not None:
@@ -109,12 +137,14 @@ def select_devices(platform: str | None, devices: int | None) -> None:
   cache = Path(os.environ.get('XDG_CACHE_HOME', '~/.cache')).expanduser() / 'jaxgen' / 'xla'
   if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
     jax.config.update('jax_compilation_cache_dir', str(cache))
+  processes.join(place)
   try:
     jax.devices()
   except RuntimeError as error:
     raise UserError(
       f'--platform={platform}: {str(error).splitlines()[0]} Choose cpu, gpu or tpu, as installed.'
     ) from error
+  processes.check_devices()
 
 
 if __name__ == '__main__':

@@ -8,6 +8,8 @@ import threading
 from types import TracebackType
 from typing import Self
 
+from jaxgen import processes
+
 
 class Stopped(Exception):
   """The run was asked to stop; its state is saved."""
@@ -22,7 +24,8 @@ class StopRequests:
 
   Python runs signal handlers between two of its own instructions, but compiling a network or
   drawing samples are single calls that may take minutes. So a thread watches: it stops the process
-  by itself while all that is computed is on disk, or when Ctrl-C comes a second time.
+  by itself while all that is computed is on disk, or when Ctrl-C comes a second time. Several
+  processes stop together, after a step that they agree on.
 
   Attributes:
     number: the first signal that came; 0 while none has.
@@ -65,22 +68,26 @@ class StopRequests:
       if self.number or number not in self._before:
         continue
       self.number = number
-      if self.saved is not None:
+      if self.saved is not None and processes.alone():
         stopped = Stopped(number, self.saved)
         self.say(f'jaxgen: {stopped}; the same command resumes', sys.stderr)
         os._exit(stopped.exit_code)
       name = signal.Signals(number).name
       self.say(f'{name}: saving after this step (Ctrl-C again stops at once)', sys.stderr)
 
+  def agreed(self) -> int:
+    """The signal for which all processes stop, or 0; they must all ask at the same steps."""
+    return processes.agree(self.number)
+
   def safe(self, step: int) -> None:
-    """Tells that all that was computed up to this step is on disk.
+    """Tells that all that was computed up to this step is on disk; on all processes.
 
     Raises:
       Stopped: a request to stop came before.
     """
     self.saved = step
-    if self.number:
-      raise Stopped(self.number, step)
+    if number := self.agreed():
+      raise Stopped(number, step)
 
   def say(self, text: str, file: object = None) -> None:
     """Prints; when nobody reads the output any more, that is a request to stop."""

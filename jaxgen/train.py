@@ -4,6 +4,7 @@ import itertools
 import math
 import sys
 import time
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,11 +14,11 @@ import ml_collections
 import numpy as np
 from clu import parameter_overview
 
-from jaxgen import configuration, cost, data, evaluation, objective, parallel
+from jaxgen import configuration, cost, data, evaluation, objective, parallel, processes
 from jaxgen.checkpoint import Checkpoints
 from jaxgen.evaluation import GRID, Evaluation, first, require_finite
 from jaxgen.stopping import StopRequests
-from jaxgen.workdir import claim, describe
+from jaxgen.workdir import claim, describe, fingerprint
 from jaxgen.writer import SCORE, VALIDATION, Writer
 
 if TYPE_CHECKING:
@@ -29,24 +30,44 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> None:
 
   Raises:
     UserError: bad config, data or workdir, or a loss that is not finite.
+    PeerFailed: another process found one.
     Stopped: SIGTERM or SIGINT arrived, or nobody reads the output any more.
+  """
+  with ExitStack() as stack:
+    with processes.together():
+      run, state = prepare(config, workdir, stack)
+    with processes.together():
+      processes.require_same(config=config.to_json(), dataset=str(fingerprint(run.dataset)))
+      state = processes.from_first(state)
+    run.loop(state, int(state.step))
+  print(f'Finished: step {config.num_steps} of {config.num_steps} in {workdir}', flush=True)
+
+
+def prepare(
+  config: ml_collections.ConfigDict, workdir: Path, stack: ExitStack
+) -> tuple['Run', parallel.TrainState]:
+  """What this process trains with, held by the stack, and the state that the first one begins with.
+
+  Raises:
+    UserError: bad config, data or workdir.
   """
   configuration.validate(config, jax.device_count())
   dataset = data.load(config.data)
   model = objective.build(config, dataset.image_shape)
-  with claim(workdir), StopRequests() as requests:
+  requests = stack.enter_context(StopRequests())
+  if processes.first():
+    stack.enter_context(claim(workdir))
     configuration.agree(config, workdir)
     describe(workdir, dataset)
     configuration.save(config, workdir)
-    state = jax.device_get(jax.jit(lambda: parallel.initial_state(model, config.seed))())
-    with Checkpoints(workdir / 'checkpoints', config.checkpoint.keep) as checkpoints:
-      state = checkpoints.restore(state) or state
-      start = int(state.step)
-      with Writer(workdir, config, start) as writer:
-        announce(config, workdir, dataset, state)
-        run = Run(config, model, dataset, writer, checkpoints, requests)
-        run.loop(state, start)
-  print(f'Finished: step {config.num_steps} of {config.num_steps} in {workdir}', flush=True)
+  state = jax.device_get(jax.jit(lambda: parallel.initial_state(model, config.seed))())
+  checkpoints = writer = processes.Mute()
+  if processes.first():
+    checkpoints = Checkpoints(workdir / 'checkpoints', config.checkpoint.keep)
+    state = stack.enter_context(checkpoints).restore(state) or state
+    writer = stack.enter_context(Writer(workdir, config, int(state.step)))
+    announce(config, workdir, dataset, state)
+  return Run(config, model, dataset, writer, checkpoints, requests), state
 
 
 class Run:
@@ -75,7 +96,7 @@ class Run:
     """
     config, stride = self.config, self.config.steps_per_call
     self.requests.safe(start)
-    if self.evaluates(start) and self.writer.evaluated < start:
+    if self.evaluates(start) and processes.agree(self.writer.evaluated) < start:
       self.evaluate(start, state)
     self.logged = (start, time.monotonic())
 
@@ -91,13 +112,14 @@ class Run:
       self.requests.saved = None
       self.pending.append((step, metrics))
       done = step + stride
-      pause = self.requests.number or self.evaluates(done)
+      pause = self.requests.agreed() or self.evaluates(done)
       if pause or due(done, config.log_every):
         self.log(done)
       if pause or due(done, config.checkpoint.every):
         self.save(done, state)
       if pause:
-        self.checkpoints.wait()
+        with processes.together():
+          self.checkpoints.wait()
         self.requests.safe(done)
         self.evaluate(done, state)
 
@@ -111,6 +133,7 @@ class Run:
     per_image = cost.training_flops(self.model, self.config, self.dataset.image_shape)
     return per_image, cost.matrix_product_ceiling(self.config.network.dtype)
 
+  @processes.together()
   def log(self, step: int) -> None:
     """Fetches the metrics since the last log, checks every one, and writes their means."""
     means = self.fetch()
@@ -143,6 +166,7 @@ class Run:
     self.pending.clear()
     return {name: float(np.mean(np.concatenate(c))) for name, c in columns.items()}
 
+  @processes.together()
   def evaluate(self, step: int, state: parallel.TrainState) -> None:
     """Validation means, scores and pictures, from the averaged parameters; the best step is kept.
 
@@ -202,6 +226,7 @@ class Run:
     if sign * values[name] < min(before, default=math.inf):
       self.checkpoints.keep_best(step)
 
+  @processes.together()
   def save(self, step: int, state: parallel.TrainState) -> None:
     """Starts a checkpoint, of a state whose every metric so far was finite."""
     if self.pending:

@@ -79,6 +79,7 @@ def describe(workdir: Path, dataset: Dataset) -> None:
       'python': platform.python_version(),
       'packages': {name: importlib.metadata.version(name) for name in PACKAGES},
       'platform': platform.platform(),
+      'processes': jax.process_count(),
       'devices': [f'{device.platform}: {device.device_kind}' for device in jax.devices()],
     }
   )
