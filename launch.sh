@@ -4,6 +4,8 @@
 # ./launch.sh --mode=sample --workdir=...      any other command line of jaxgen.main
 # ./launch.sh test [FLAGS]                     runs the tests; flags go to pytest
 # Makes .venv beside this file on first use, from requirements.txt.
+# Several processes train one model where srun or mpirun starts this, or where each is started with
+# --coordinator=HOST:PORT --num_processes=N --process_id=0...N-1
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -55,7 +57,12 @@ install() {
 
 run() { "$venv/bin/python" -m jaxgen.main "$@"; }
 
+# One of several processes installs, and the others wait for it.
+mkdir -p "$venv"
+exec 9>"$venv/.lock"
+! command -v flock >/dev/null || flock 9
 install
+exec 9>&-
 export PYTHONPATH=$here${PYTHONPATH:+:$PYTHONPATH}
 case ${1:-} in
   test)
