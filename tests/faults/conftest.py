@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from faults.processes import command, run
+from tests.faults.processes import command, run
 
 
 @pytest.fixture(scope='session')

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faults.processes import command, contents, records, run, state_digest
 from jaxgen import checkpoint
 from jaxgen.errors import UserError
 from jaxgen.main import main
+from tests.faults.processes import command, contents, records, run, state_digest
 
 STATE = {
   'params': {'w': np.arange(3000, dtype=np.float32).reshape(50, 60), 'b': np.ones(7, np.float32)},

@@ -11,10 +11,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from faults.processes import Process, command, contents, leftovers, run, state_digest
 from jaxgen import checkpoint
 from jaxgen.errors import UserError
 from jaxgen.main import main
+from tests.faults.processes import Process, command, contents, leftovers, run, state_digest
 
 WIDE = {'network__hidden': '(500,)'}  # checkpoints much larger than logs
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from faults.processes import ROOT
 from jaxgen import checkpoint, configuration, sources, workdir, writer
 from jaxgen.errors import UserError
+from tests.faults.processes import ROOT
 
 CONFIG = configuration.load(f'{ROOT}/experiments/vae.py', None, [])
 STATE = {'w': np.arange(12, dtype=np.float32)}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from faults.processes import (
+from tests.faults.processes import (
   FRUGAL,
   Process,
   command,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from faults.processes import command, records, run, state_digest
+from tests.faults.processes import command, records, run, state_digest
 
 STEPS = 12
 SHORT = {'num_steps': STEPS, 'checkpoint__every': STEPS, 'evaluation__every': 0}

@@ -14,10 +14,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from faults.processes import ROOT, Process, command, contents, curve, records, run, state_digest
 from jaxgen import configuration
 from jaxgen.main import main
 from jaxgen.writer import Writer
+from tests.faults.processes import (
+  ROOT,
+  Process,
+  command,
+  contents,
+  curve,
+  records,
+  run,
+  state_digest,
+)
 
 
 def test_a_second_run_in_a_workdir_is_refused_until_the_first_is_gone(

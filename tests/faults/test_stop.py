@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from faults.processes import ROOT, Process, command, curve, run, state_digest
+from tests.faults.processes import ROOT, Process, command, curve, run, state_digest
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""The tests, under a name of their own: some installed packages bring a `tests` too."""
