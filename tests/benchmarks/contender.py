@@ -1,0 +1,78 @@
+"""Who does what: the words that the benchmark and its worker processes share."""
+
+import importlib.util
+import json
+from collections.abc import Callable
+from typing import NamedTuple
+
+INSTALL = 'pip install --no-deps -r tests/benchmarks/peers.txt'
+NEEDS = {
+  'jaxgen': (),
+  'pytorch': ('torch',),
+  'diffusers': ('torch', 'diffusers'),
+  'pythae': ('torch', 'pythae'),
+}
+
+
+class Contender(NamedTuple):
+  """One implementation at one piece of work, in a process of its own.
+
+  Attributes:
+    side: the module `tests.benchmarks.<side>_side` that builds it.
+    work: training, forward, sampling or features.
+    source: the experiment, as --config takes it.
+    overrides: further fields of its config, as the command line takes them.
+    image_shape: (H, W, C) of the images, which are random bytes.
+    variant: how a peer runs: fused (optimizer), compile, channels_last, bf16.
+    devices: virtual devices of the CPU.
+  """
+
+  side: str
+  work: str
+  source: str
+  overrides: tuple[str, ...] = ()
+  image_shape: tuple[int, int, int] = (28, 28, 1)
+  variant: tuple[str, ...] = ()
+  devices: int = 1
+
+  def dumps(self) -> str:
+    """JSON that `loads` takes back."""
+    return json.dumps(self._asdict())
+
+  @classmethod
+  def loads(cls, text: str) -> 'Contender':
+    """The contender that `dumps` wrote."""
+    fields = json.loads(text)
+    return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+
+
+class Work(NamedTuple):
+  """Something to be timed.
+
+  Attributes:
+    run: does so many units of it; all of it is done when the call returns.
+    steps: steps of one unit; 1 where there are no steps.
+    images: images of one unit.
+    parameters: of all networks involved.
+    flops: of the matrix products and convolutions of one image; 0 where nobody counted.
+    device: what it runs on.
+  """
+
+  run: Callable[[int], None]
+  steps: int
+  images: int
+  parameters: int
+  flops: float
+  device: str
+
+
+class Measure(NamedTuple):
+  """A comparison: contenders by label, the first of them jaxgen as its experiment configures it."""
+
+  name: str
+  contenders: dict[str, Contender]
+
+
+def missing(side: str) -> list[str]:
+  """The packages that this side needs and that are not installed."""
+  return [name for name in NEEDS[side] if importlib.util.find_spec(name) is None]

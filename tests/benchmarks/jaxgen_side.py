@@ -1,0 +1,153 @@
+"""jaxgen at work, on the path that a run takes."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+
+from jaxgen import configuration, cost, data, evaluation, objective, parallel
+from jaxgen.errors import find_module
+from jaxgen.images import from_uint8
+from jaxgen.main import select_devices
+from jaxgen.metrics.features import classifier
+from tests.benchmarks import flops
+from tests.benchmarks.contender import Contender, Work
+
+IMAGES = 60_000  # in memory, as many as MNIST has
+
+
+def build(contender: Contender) -> Work:
+  """The work of a contender, on the devices that it names."""
+  select_devices(None, contender.devices if contender.devices > 1 else None)
+  config = configuration.load(contender.source, None, contender.overrides)
+  work = {'training': training, 'forward': forward, 'sampling': sampling, 'features': features}
+  return work[contender.work](config, contender.image_shape)
+
+
+def device() -> str:
+  """The devices, in words."""
+  return f'{jax.device_count()} x {jax.devices()[0].device_kind}'
+
+
+def peak_megabytes() -> float:
+  """The most memory in use so far."""
+  return cost.peak_memory() / 2**20
+
+
+def random_images(count: int, shape: tuple[int, int, int]) -> np.ndarray:
+  """uint8 (count, H, W, C)."""
+  return np.random.default_rng(0).integers(0, 256, (count, *shape), np.uint8)
+
+
+def training(config: ml_collections.ConfigDict, shape: tuple[int, int, int]) -> Work:
+  """Dispatches of `steps_per_call` updates, read and fed as `train.Run.loop` reads and feeds them.
+
+  A unit is one dispatch. Metrics are fetched as often as a run logs them.
+  """
+  configuration.validate(config, jax.device_count())
+  images, stride = random_images(IMAGES, shape), config.steps_per_call
+  model = objective.build(config, shape)
+  update = parallel.train_steps(model, config.seed, config.ema_decay, config.reduction)
+  state = jax.device_get(jax.jit(lambda: parallel.initial_state(model, config.seed))())
+  parameters = cost.parameters(state.params)
+  operations = flops.count(
+    model.update,
+    state.params,
+    state.opt_state,
+    np.zeros((config.batch_size, *shape), np.float32),
+    jax.random.split(jax.random.key(0), config.batch_size),
+  )
+  done = 0
+
+  def read(step: int) -> np.ndarray:
+    steps = range(step, step + stride)
+    order = [data.batch_rows(len(images), config.batch_size, config.seed, s) for s in steps]
+    rows = parallel.shard(np.stack(order), jax.device_count())
+    return images[rows.ravel()].reshape(*rows.shape, *images.shape[1:])
+
+  def run(units: int) -> None:
+    nonlocal state, done
+    pending: list[Any] = []
+    for step, batches in data.prefetch(read, range(done, done + units * stride, stride)):
+      state, metrics = update(state, batches)
+      pending.append(metrics)
+      if (step + stride) % config.log_every == 0:
+        jax.device_get(pending)
+        pending.clear()
+    done += units * stride
+    jax.block_until_ready(state)
+
+  return Work(
+    run, stride, stride * config.batch_size, parameters, operations / config.batch_size, device()
+  )
+
+
+def forward(config: ml_collections.ConfigDict, shape: tuple[int, int, int]) -> Work:
+  """The denoising network alone; a unit is one batch, divided among the devices."""
+  network = find_module('jaxgen.networks', config.network.name).Denoiser(
+    **objective.arguments(config.network)
+  )
+  images = random_images(config.batch_size, shape)
+  times = np.arange(1, config.batch_size + 1, dtype=np.int32)
+  zeros = np.zeros(shape, np.float32)
+  params = jax.jit(network.init)(jax.random.key(0), zeros, times[0])
+
+  def predict(params: Any, image: jax.Array, t: jax.Array) -> jax.Array:
+    return network.apply(params, from_uint8(image), t)
+
+  apply = parallel.map_images(predict, config.batch_size // jax.device_count())
+  return Work(
+    repeat(lambda: apply(params, images, times)),
+    1,
+    config.batch_size,
+    cost.parameters(params),
+    flops.count(network.apply, params, zeros, times[0]),
+    device(),
+  )
+
+
+def sampling(config: ml_collections.ConfigDict, shape: tuple[int, int, int]) -> Work:
+  """Samples as `--mode=sample` draws them; a unit is one full chunk of every device."""
+  model = objective.build(config, shape)
+  params, _ = jax.jit(model.init)(jax.random.key(0))
+  count = config.evaluation.batch_size * jax.device_count()
+  draw = evaluation.Evaluation(model, config)
+  return Work(
+    repeat(lambda: draw.samples(params, count)),
+    1,
+    count,
+    cost.parameters(params),
+    flops.count(model.sample, params, jax.random.key(0)),
+    device(),
+  )
+
+
+def features(config: ml_collections.ConfigDict, shape: tuple[int, int, int]) -> Work:
+  """Features of the classifier that evaluates samples; a unit is 1,000 images."""
+  del config
+  images = random_images(1000, shape)
+  network = classifier.Classifier(classifier.Recipe().dimension, 10)
+  params = jax.jit(network.init)(jax.random.key(0), images[:1])
+  extract = partial(classifier._extract, network, shape, params)  # its weights need no training
+  return Work(
+    repeat(lambda: iter([extract(images)])),
+    1,
+    len(images),
+    cost.parameters(params),
+    flops.count(network.apply, params, images[:1]),
+    device(),
+  )
+
+
+def repeat(chunks: Callable[[], Iterator[Any]]) -> Callable[[int], None]:
+  """Runs an iterator to its end, so many times; its values are numpy arrays, and so done."""
+
+  def run(units: int) -> None:
+    for _ in range(units):
+      for _ in chunks():
+        pass
+
+  return run

@@ -1,0 +1,200 @@
+"""The same work in PyTorch, in the best form that is usual there.
+
+Images lie in memory as uint8 and a batch is one index operation: no DataLoader. The networks and
+the optimizers are those of jaxgen's config. Unlike jaxgen, nothing here keeps a moving average of
+the parameters or reports norms and metrics, which makes the comparison conservative.
+"""
+
+import os
+from collections.abc import Callable
+from functools import partial
+
+import ml_collections
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from jaxgen import configuration
+from tests.benchmarks import torch_networks as networks
+from tests.benchmarks import torch_steps as steps
+from tests.benchmarks.batch_unet import BatchUNet
+from tests.benchmarks.contender import Contender, Work
+
+IMAGES = 60_000
+
+
+def build(contender: Contender) -> Work:
+  """The work of a contender, on a GPU where there is one."""
+  torch.manual_seed(0)
+  torch.set_num_threads(len(os.sched_getaffinity(0)))
+  config = configuration.load(contender.source, None, contender.overrides)
+  work = {'training': training, 'forward': forward, 'sampling': sampling, 'features': features}
+  return work[contender.work](config, contender)
+
+
+def device() -> torch.device:
+  """Where everything runs."""
+  return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+
+
+def finish() -> None:
+  """Waits for the device."""
+  if device().type == 'cuda':
+    torch.cuda.synchronize()
+
+
+def peak_megabytes() -> float:
+  """The most of an accelerator's memory that was ever in use; 0 on a CPU."""
+  return torch.cuda.max_memory_allocated() / 2**20 if device().type == 'cuda' else 0.0
+
+
+def name() -> str:
+  """The device, in words."""
+  threads = f'{torch.get_num_threads()} threads'
+  return torch.cuda.get_device_name() if device().type == 'cuda' else threads
+
+
+def count(*modules: nn.Module) -> int:
+  """Parameters."""
+  return sum(p.numel() for module in modules for p in module.parameters())
+
+
+def denoiser(config: ml_collections.ConfigDict, contender: Contender) -> nn.Module:
+  """The network that a diffusion config names, or the small one with batch norm."""
+  colours = contender.image_shape[2]
+  if 'batch_unet' in contender.variant:
+    network = BatchUNet(colours, config.network.channels)
+  else:
+    fields = {k: v for k, v in config.network.items() if k not in ('name', 'dtype')}
+    network = networks.UNet(colours, **fields)
+  return place(network, contender.variant)
+
+
+def place(network: nn.Module, variant: tuple[str, ...]) -> nn.Module:
+  """On the device, in the memory format, compiled or not."""
+  network = network.to(device())
+  if 'channels_last' in variant:
+    network = network.to(memory_format=torch.channels_last)
+  return torch.compile(network) if 'compile' in variant else network
+
+
+def batches(contender: Contender, size: int) -> Callable[[], Tensor]:
+  """Draws (size, C, H, W) uint8 at random from images that lie on the device."""
+  height, width, colours = contender.image_shape
+  images = torch.randint(0, 256, (IMAGES, colours, height, width), dtype=torch.uint8)
+  images = images.to(device())
+  order, place = torch.randperm(IMAGES, device=device()), 0
+
+  def draw() -> Tensor:
+    nonlocal place
+    if place + size > IMAGES:
+      order[:] = torch.randperm(IMAGES, device=device())
+      place = 0
+    place += size
+    return images[order[place - size : place]]
+
+  return draw
+
+
+def training(config: ml_collections.ConfigDict, contender: Contender) -> Work:
+  """A unit is one iteration of the paper's algorithm."""
+  shape, variant = contender.image_shape, contender.variant
+  draw = batches(contender, config.batch_size)
+  family = config.objective.name
+  if family == 'ddpm':
+    modules = (denoiser(config, contender),)
+  else:
+    hidden, latent = config.network.hidden, config.objective.latent
+    code = 2 * latent if family == 'vae' else 1
+    slope = 0.0 if family == 'vae' else 0.2
+    modules = (
+      place(networks.encoder(shape, hidden, code, slope), variant),
+      place(networks.decoder(shape, hidden, latent), variant),
+    )
+  step = steps.build(config, modules, 'fused' in variant)
+
+  def once() -> None:
+    x = draw().float() / 127.5 - 1.0
+    if 'channels_last' in variant:
+      x = x.contiguous(memory_format=torch.channels_last)
+    with torch.autocast(device().type, torch.bfloat16, enabled='bf16' in variant):
+      step(x)
+
+  operations = counted(once) if 'compile' not in variant else 0.0
+  return Work(
+    repeat(once), 1, config.batch_size, count(*modules), operations / config.batch_size, name()
+  )
+
+
+def counted(once: Callable[[], None]) -> float:
+  """Operations of one call, which runs; only attention made of matrix products is counted."""
+  with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+    once()
+  return float(counter.get_total_flops())
+
+
+def repeat(once: Callable[[], None]) -> Callable[[int], None]:
+  """A loop that waits for the device at its end only."""
+
+  def run(units: int) -> None:
+    for _ in range(units):
+      once()
+    finish()
+
+  return run
+
+
+def forward(config: ml_collections.ConfigDict, contender: Contender) -> Work:
+  """The denoising network alone; a unit is one batch."""
+  size, (height, width, colours) = config.batch_size, contender.image_shape
+  network = denoiser(config, contender).eval()
+  images = torch.randint(0, 256, (size, colours, height, width), dtype=torch.uint8)
+  t = torch.arange(1, size + 1, device=device())
+
+  @torch.inference_mode()
+  def once() -> None:
+    with torch.autocast(device().type, torch.bfloat16, enabled='bf16' in contender.variant):
+      network(images.to(device()).float() / 127.5 - 1.0, t).float().cpu()
+
+  operations = counted(once) if 'compile' not in contender.variant else 0.0
+  return Work(repeat(once), 1, size, count(network), operations / size, name())
+
+
+def sampling(config: ml_collections.ConfigDict, contender: Contender) -> Work:
+  """Samples as uint8 on the host; a unit is one chunk."""
+  size, shape = config.evaluation.batch_size, contender.image_shape
+  if config.objective.name == 'ddpm':
+    network = denoiser(config, contender).eval()
+    draw = partial(steps.denoise, network, config.objective, (size, shape[2], *shape[:2]), device())
+  else:
+    latent = config.objective.latent
+    network = place(networks.decoder(shape, config.network.hidden, latent), contender.variant)
+    last = torch.sigmoid if config.objective.name == 'vae' else torch.tanh
+
+    def draw() -> Tensor:
+      return last(network(torch.randn(size, latent, device=device())))
+
+  @torch.inference_mode()
+  def once() -> None:
+    with torch.autocast(device().type, torch.bfloat16, enabled='bf16' in contender.variant):
+      pixels = ((draw().float() + 1) * 127.5).clamp(0, 255).round()
+    pixels.to(torch.uint8).cpu().numpy()
+
+  return Work(repeat(once), 1, size, count(network), 0.0, name())
+
+
+def features(config: ml_collections.ConfigDict, contender: Contender) -> Work:
+  """Features and probabilities of 1,000 images, in jaxgen's chunks of 500."""
+  del config
+  height, width, colours = contender.image_shape
+  network = place(networks.Classifier(contender.image_shape), contender.variant).eval()
+  images = torch.randint(0, 256, (1000, colours, height, width), dtype=torch.uint8)
+
+  @torch.inference_mode()
+  def once() -> None:
+    for chunk in images.split(500):
+      found, logits = network(chunk.to(device()))
+      found.cpu(), logits.softmax(-1).cpu()
+
+  return Work(repeat(once), 1, len(images), count(network), 0.0, name())

@@ -1,0 +1,168 @@
+"""What is compared: the measures of training, sampling, evaluation, and those of growth."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from tests.benchmarks.contender import Contender, Measure
+
+# What --smoke runs: one measure of each kind, one curve.
+SMOKE = ('training vae', 'training unet', 'forward unet', 'sampling vae', 'classifier features')
+BATCHES = (32, 64, 128, 256, 512)
+DEVICES = (1, 2, 4, 8)
+
+
+class Setting(NamedTuple):
+  """A model as some experiment configures it, with the changes that make it comparable."""
+
+  source: str
+  overrides: tuple[str, ...] = ()
+  image_shape: tuple[int, int, int] = (28, 28, 1)
+
+  def contender(
+    self, side: str, work: str, *more: str, variant: tuple[str, ...] = (), devices: int = 1
+  ) -> Contender:
+    """This model on one side, with further changes of its config."""
+    fields = tuple(f'--config.{field}' for field in (*self.overrides, *more))
+    return Contender(side, work, self.source, fields, self.image_shape, variant, devices)
+
+
+VAE = Setting('experiments/vae.py:mnist')
+GAN = Setting('experiments/gan.py:mnist', ('network.hidden=(1024,1024,1024)',))
+WGAN = Setting('experiments/wgan.py:mnist')
+UNET = Setting('experiments/ddpm.py:mnist')
+# As near in work and in parameters as this U-Net comes to that of `batch_unet` with 32 features:
+# 222 to 225 MFLOP and 0.41 to 0.47 million, at the same resolutions.
+SMALL = Setting(
+  'experiments/ddpm.py:mnist',
+  (
+    'network.patch=1',
+    'network.multipliers=(1,1,1)',
+    'network.attention=()',
+    'optimizer.name=adamw',
+    'optimizer.learning_rate=1e-4',
+    'optimizer.weight_decay=0.01',
+    'optimizer.schedule=constant',
+    'optimizer.warmup_steps=0',
+    'optimizer.clip_norm=0.0',
+  ),
+  (32, 32, 1),
+)
+SETTINGS = {'vae': VAE, 'gan': GAN, 'wgan': WGAN, 'unet': UNET, 'unet-32': SMALL}
+MORE_STEPS = {'vae': 100, 'gan': 50, 'wgan': 50}  # updates in one dispatch, beside the default
+DIFFUSION = {'unet': UNET, 'unet-32': SMALL}
+
+
+def accelerated(setting: Setting, work: str, accelerator: bool, *more: str) -> dict[str, Contender]:
+  """The forms that pay on an accelerator only."""
+  if not accelerator or 'ddpm' not in setting.source:
+    compiled = {'PyTorch, compiled': ('compile', 'fused')}
+  else:
+    compiled = {
+      'PyTorch, compiled': ('compile', 'fused'),
+      'PyTorch, compiled, channels last': ('compile', 'fused', 'channels_last'),
+      'PyTorch, bf16': ('bf16', 'fused', 'channels_last'),
+      'PyTorch, compiled, bf16': ('compile', 'fused', 'channels_last', 'bf16'),
+    }
+  found = {
+    label: setting.contender('pytorch', work, *more, variant=variant)
+    for label, variant in compiled.items()
+  }
+  if 'ddpm' in setting.source:
+    found['jaxgen, bf16'] = setting.contender('jaxgen', work, *more, 'network.dtype=bfloat16')
+  return found if accelerator else {}
+
+
+def training(accelerator: bool) -> Iterator[Measure]:
+  """All families, as their experiments configure them."""
+  for name, setting in SETTINGS.items():
+    found = {'jaxgen': setting.contender('jaxgen', 'training')}
+    if name in MORE_STEPS:
+      steps = MORE_STEPS[name]
+      found[f'jaxgen, {steps} steps a call'] = setting.contender(
+        'jaxgen', 'training', f'steps_per_call={steps}'
+      )
+    if not accelerator:
+      found['jaxgen, 2 devices'] = setting.contender('jaxgen', 'training', devices=2)
+    found['PyTorch'] = setting.contender('pytorch', 'training')
+    if name != 'wgan':  # PyTorch has no fused RMSProp
+      found['PyTorch, fused optimizer'] = setting.contender(
+        'pytorch', 'training', variant=('fused',)
+      )
+    if name == 'vae':
+      found['pythae'] = setting.contender('pythae', 'training', variant=('fused',))
+    if name in DIFFUSION:
+      found['diffusers'] = setting.contender('diffusers', 'training', variant=('fused',))
+    if name == 'unet-32':
+      found['PyTorch, batch-norm U-Net'] = setting.contender(
+        'pytorch', 'training', variant=('batch_unet', 'fused')
+      )
+    yield Measure(f'training {name}', found | accelerated(setting, 'training', accelerator))
+
+
+def sampling(accelerator: bool) -> Iterator[Measure]:
+  """One pass of the denoisers, then whole samples of every family."""
+  for name, setting in DIFFUSION.items():
+    found = {'jaxgen': setting.contender('jaxgen', 'forward')}
+    if not accelerator:
+      found['jaxgen, 2 devices'] = setting.contender('jaxgen', 'forward', devices=2)
+    found |= {
+      'PyTorch': setting.contender('pytorch', 'forward'),
+      'diffusers': setting.contender('diffusers', 'forward'),
+    }
+    if name == 'unet-32':
+      found['PyTorch, batch-norm U-Net'] = setting.contender(
+        'pytorch', 'forward', variant=('batch_unet',)
+      )
+    yield Measure(f'forward {name}', found | accelerated(setting, 'forward', accelerator))
+  for name in ('vae', 'gan'):
+    found = {
+      side: SETTINGS[name].contender(side.lower(), 'sampling', 'evaluation.batch_size=1000')
+      for side in ('jaxgen', 'PyTorch')
+    }
+    yield Measure(f'sampling {name}', found)
+  # A CPU takes about a second for one DDIM chunk of 16, twenty times that for a DDPM chunk.
+  chunk = 1000 if accelerator else 16
+  for name, sampler, steps in (('DDIM 50', 'ddim', 50), ('DDPM 1000', 'ancestral', 1000)):
+    fields = (
+      f'objective.sampler={sampler}',
+      f'objective.sampling_steps={steps}',
+      f'evaluation.batch_size={chunk}',
+    )
+    sides = ('jaxgen', 'PyTorch', 'diffusers')
+    found = {side: UNET.contender(side.lower(), 'sampling', *fields) for side in sides}
+    yield Measure(f'sampling {name}', found | accelerated(UNET, 'sampling', accelerator, *fields))
+
+
+def evaluation(accelerator: bool) -> Iterator[Measure]:
+  """Features of images."""
+  del accelerator
+  sides = ('jaxgen', 'PyTorch')
+  yield Measure(
+    'classifier features', {side: VAE.contender(side.lower(), 'features') for side in sides}
+  )
+
+
+def growth(accelerator: bool) -> Iterator[tuple[str, list[tuple[str, Measure]]]]:
+  """Curves: a name, and for every place on the axis a measure."""
+  sides = ('jaxgen', 'PyTorch')
+
+  def both(setting: Setting, *more: str) -> Measure:
+    return Measure('', {s: setting.contender(s.lower(), 'training', *more) for s in sides})
+
+  for name, setting in (('vae', VAE), ('unet', UNET)):
+    yield f'{name}, batch', [(str(n), both(setting, f'batch_size={n}')) for n in BATCHES]
+  hidden = [(n, f'network.hidden=({n},{n},{n})') for n in (256, 512, 1024)]
+  yield 'gan, width', [(str(n), both(GAN, field)) for n, field in hidden]
+  channels = [(n, f'network.channels={n}') for n in (16, 32, 64)]
+  yield 'unet, width', [(str(n), both(UNET, field)) for n, field in channels]
+  sizes = [(n, SMALL._replace(image_shape=(n, n, 1))) for n in (8, 16, 32)]
+  yield 'unet-32, image size', [(str(n), both(setting)) for n, setting in sizes]
+  if not accelerator:
+    for name, setting in (('vae', VAE), ('unet', UNET)):
+      yield (
+        f'{name}, virtual devices',
+        [
+          (str(n), Measure('', {'jaxgen': setting.contender('jaxgen', 'training', devices=n)}))
+          for n in DEVICES
+        ],
+      )

@@ -1,0 +1,56 @@
+"""A contender's own process: builds its work, then runs units of it on request.
+
+One line of JSON goes out when the first unit is done, and one for every number of units that comes
+in; the end of the input ends the process.
+"""
+
+import importlib
+import json
+import os
+import resource
+import sys
+import time
+from typing import Any
+
+from tests.benchmarks.contender import Contender, Work
+
+
+def timed(work: Work, units: int) -> float:
+  """Seconds that so many units take."""
+  began = time.perf_counter()
+  work.run(units)
+  return time.perf_counter() - began
+
+
+def resident() -> float:
+  """The most memory that this process has ever had, in MB; the accelerator's own is not in it."""
+  return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def main() -> None:
+  """Serves the contender that the first argument describes."""
+  channel = os.fdopen(os.dup(1), 'w')
+  os.dup2(2, 1)  # what libraries print must not mix with the answers
+
+  def answer(**fields: Any) -> None:
+    print(json.dumps(fields), file=channel, flush=True)
+
+  contender = Contender.loads(sys.argv[1])
+  side = importlib.import_module(f'tests.benchmarks.{contender.side}_side')
+  before = resident()
+  work = side.build(contender)
+  answer(
+    first_call=timed(work, 1),
+    steps=work.steps,
+    images=work.images,
+    parameters=work.parameters,
+    flops=work.flops,
+    device=work.device,
+    imported_megabytes=before,
+  )
+  for line in sys.stdin:
+    answer(seconds=timed(work, int(line)), peak_megabytes=max(resident(), side.peak_megabytes()))
+
+
+if __name__ == '__main__':
+  main()
