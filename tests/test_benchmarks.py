@@ -73,7 +73,7 @@ def test_denoisers_of_a_row_do_the_same_operations(name: str) -> None:
 
 def timing(*rates: float) -> Timing:
   """Rounds at these rates."""
-  return Timing(list(rates), list(rates), 3.0, 2.0, 1.0, 100.0, 50.0, 1000, 2e6, 'cpu')
+  return Timing(list(rates), list(rates), [0.1], 3.0, 2.0, 1.0, 100.0, 50.0, 1000, 2e6, 'cpu')
 
 
 def test_a_ratio_is_taken_round_by_round() -> None:

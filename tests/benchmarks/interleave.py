@@ -26,6 +26,8 @@ class Timing(NamedTuple):
   Attributes:
     images_per_second: one number a round.
     steps_per_second: the same, in steps.
+    cpu_seconds: of all cores, for a step, in each round. Waiting in turns costs nothing here, but
+      threads that wait for each other in a loop count as busy.
     first_step: seconds from the start of the process to the end of its first unit.
     first_call: seconds of the first unit alone, compilation included.
     compile: first_call without the time of a unit.
@@ -36,6 +38,7 @@ class Timing(NamedTuple):
 
   images_per_second: list[float]
   steps_per_second: list[float]
+  cpu_seconds: list[float]
   first_step: float
   first_call: float
   compile: float
@@ -86,6 +89,7 @@ class Worker:
     self.about = self.answer()
     self.first_step = time.perf_counter() - began
     self.last: dict[str, Any] = {}
+    self.computed: list[float] = []
 
   def answer(self) -> dict[str, Any]:
     """The process's next line."""
@@ -101,6 +105,7 @@ class Worker:
     """How long so many units take."""
     print(units, file=self.process.stdin, flush=True)
     self.last = self.answer()
+    self.computed.append(self.last['cpu_seconds'] / units / self.about['steps'])
     return self.last['seconds']
 
   def close(self) -> None:
@@ -186,6 +191,7 @@ def timing(worker: Worker, taken: list[float]) -> Timing:
   return Timing(
     images_per_second=[about['images'] / s for s in taken],
     steps_per_second=[about['steps'] / s for s in taken],
+    cpu_seconds=worker.computed[-len(taken) :],
     first_step=worker.first_step,
     first_call=about['first_call'],
     compile=max(0.0, about['first_call'] - statistics.median(taken)),

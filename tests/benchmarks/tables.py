@@ -30,7 +30,16 @@ def measure_text(row: dict[str, Any]) -> str:
   """A measure as a table."""
   head = (
     row['name'],
-    *('images/s', 'steps/s', 'spread', 'jaxgen is', 'Mparams', 'MFLOP/image', 'GFLOP/s'),
+    *(
+      'images/s',
+      'steps/s',
+      'spread',
+      'jaxgen is',
+      'CPU ms/step',
+      'Mparams',
+      'MFLOP/image',
+      'GFLOP/s',
+    ),
     *('first step s', 'compile s', 'peak MB'),
   )
   lines = [head]
@@ -44,6 +53,7 @@ def measure_text(row: dict[str, Any]) -> str:
         number(steps),
         f'{found["spread"]:.0%}',
         f'{found["ratio"]:.2f} x' if found['ratio'] else '-',
+        number(1e3 * min(found['cpu_seconds'])),
         f'{found["parameters"] / 1e6:.2f}',
         f'{flops:.1f}' if flops else '-',
         number(rate * flops / 1e3) if flops else '-',
