@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from faults.processes import Process, command, contents, records, run, state_digest
 from jaxgen import checkpoint, processes
+from tests.faults.processes import Process, command, contents, records, run, state_digest
 
 STEPS = 24
 FIELDS = {
