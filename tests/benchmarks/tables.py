@@ -7,6 +7,8 @@ from typing import Any
 from tests.benchmarks.interleave import Timing, ratio
 from tests.benchmarks.startup import Start
 
+QUIET = 0.1  # share of the cores
+
 
 def measure_row(name: str, timings: dict[str, Timing], absent: dict[str, str]) -> dict[str, Any]:
   """A measure as JSON has it: every contender's numbers, and how many times faster jaxgen is.
@@ -110,8 +112,13 @@ def start_text(rows: list[dict[str, Any]]) -> str:
 
 
 def others(row: dict[str, Any]) -> str:
-  """Whether the machine was free: threads that wait for each other suffer most where it was not."""
-  return f'  other processes took {row["others"]:.0%} of the cores meanwhile'
+  """Whether the machine was free.
+
+  Where it was not, ratios flatter jaxgen: PyTorch's threads wait for each other in a loop, and were
+  seen to lose a factor of 10 and more to a busy neighbour.
+  """
+  line = f'  other processes took {row["others"]:.0%} of the cores meanwhile'
+  return line + (': do not quote these times and ratios' if row['others'] > QUIET else '')
 
 
 def number(value: float) -> str:
