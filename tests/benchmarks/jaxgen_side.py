@@ -8,7 +8,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from jaxgen import configuration, cost, data, evaluation, objective, parallel
+from jaxgen import configuration, cost, data, evaluation, objective, parallel, processes
 from jaxgen.errors import find_module
 from jaxgen.images import from_uint8
 from jaxgen.main import select_devices
@@ -21,7 +21,8 @@ IMAGES = 60_000  # in memory, as many as MNIST has
 
 def build(contender: Contender) -> Work:
   """The work of a contender, on the devices that it names."""
-  select_devices(None, contender.devices if contender.devices > 1 else None)
+  devices = contender.devices if contender.devices > 1 else None
+  select_devices(None, devices, processes.Place())
   config = configuration.load(contender.source, None, contender.overrides)
   work = {'training': training, 'forward': forward, 'sampling': sampling, 'features': features}
   return work[contender.work](config, contender.image_shape)
