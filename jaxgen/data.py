@@ -93,7 +93,7 @@ def hold_out(split: Split, *fractions: float) -> tuple[Split, ...]:
 
 @lru_cache(maxsize=4)
 def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
-  """The permutation of `count` images in one epoch."""
+  """The permutation of `count` images in one epoch; not to be written to."""
   return np.random.default_rng((seed, epoch)).permutation(count)
 
 
@@ -111,12 +111,6 @@ def batch_rows(count: int, batch_size: int, seed: int, step: int) -> np.ndarray:
     inside = epochs == epoch
     rows[inside] = epoch_order(count, seed, int(epoch))[offsets[inside]]
   return rows
-
-
-def batches(images: Images, batch_size: int, seed: int, step: int, count: int) -> np.ndarray:
-  """The batches of `count` consecutive steps from `step`: uint8 (count, batch_size, H, W, C)."""
-  rows = [batch_rows(len(images), batch_size, seed, step + i) for i in range(count)]
-  return images[np.concatenate(rows)].reshape(count, batch_size, *images.shape[1:])
 
 
 def prefetch(

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgen import parallel
 from jaxgen.main import default_workdir, main
 
 ROOT = Path(__file__).parent.parent
@@ -280,30 +279,3 @@ def test_a_learning_rate_that_is_far_too_large(refused: Refused, tmp_path: Path)
   error = refused(experiment('vae', 'optimizer.learning_rate=1e20'), 'diverged', workdir=run)
   assert re.search(r'jaxgen: \S+ is (nan|inf|-inf) at step \d+', error)
   assert not any((run / 'checkpoints').iterdir())
-
-
-def test_a_loss_that_turns_nan_keeps_the_last_good_checkpoint(
-  refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-  build = parallel.train_steps
-
-  def poisoned(*arguments: object, **options: object) -> Callable[..., object]:
-    update = build(*arguments, **options)
-
-    def steps(state: parallel.TrainState, batches: np.ndarray) -> object:
-      first = int(state.step)
-      state, metrics = update(state, batches)
-      metrics = {name: np.array(values) for name, values in metrics.items()}
-      if first == 4:
-        metrics['loss'][1] = np.nan
-      return state, metrics
-
-    return steps
-
-  run = tmp_path / 'run'
-  with monkeypatch.context() as patch:
-    patch.setattr(parallel, 'train_steps', poisoned)
-    refused(experiment(), 'loss is nan at step 6', 'last good checkpoint', workdir=run)
-  assert [path.name for path in (run / 'checkpoints').iterdir()] == ['4']
-  assert main([f'--workdir={run}', '--mode=sample', '--num_samples=2']) == 0
-  assert main([*experiment(), f'--workdir={run}']) == 0
