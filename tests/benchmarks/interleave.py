@@ -83,8 +83,10 @@ class Worker:
       stdout=subprocess.PIPE,
       stderr=self.errors,
       text=True,
-      # Several processes share an accelerator here, so none may take all of its memory at once.
-      env=os.environ | {'XLA_PYTHON_CLIENT_PREALLOCATE': 'false'},
+      # Several processes share an accelerator here, so none may take all of its memory at once;
+      # and a program from the compilation cache would say nothing about compiling.
+      env=os.environ
+      | {'XLA_PYTHON_CLIENT_PREALLOCATE': 'false', 'JAX_ENABLE_COMPILATION_CACHE': 'false'},
     )
     self.about = self.answer()
     self.first_step = time.perf_counter() - began

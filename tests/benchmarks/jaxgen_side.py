@@ -8,10 +8,9 @@ import jax
 import ml_collections
 import numpy as np
 
-from jaxgen import configuration, cost, data, evaluation, objective, parallel, processes
+from jaxgen import configuration, cost, data, evaluation, objective, parallel
 from jaxgen.errors import find_module
 from jaxgen.images import from_uint8
-from jaxgen.main import select_devices
 from jaxgen.metrics.features import classifier
 from tests.benchmarks import flops
 from tests.benchmarks.contender import Contender, Work
@@ -20,9 +19,9 @@ IMAGES = 60_000  # in memory, as many as MNIST has
 
 
 def build(contender: Contender) -> Work:
-  """The work of a contender, on the devices that it names."""
-  devices = contender.devices if contender.devices > 1 else None
-  select_devices(None, devices, processes.Place())
+  """The work of a contender, on the devices that it names, compiled anew."""
+  if contender.devices > 1:
+    jax.config.update('jax_num_cpu_devices', contender.devices)
   config = configuration.load(contender.source, None, contender.overrides)
   work = {'training': training, 'forward': forward, 'sampling': sampling, 'features': features}
   return work[contender.work](config, contender.image_shape)
