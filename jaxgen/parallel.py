@@ -72,7 +72,11 @@ def train_step(
 def train_steps(
   objective: Objective, seed: int, ema_decay: float, reduction: str = 'mean'
 ) -> Callable[[TrainState, jax.Array], tuple[TrainState, Metrics]]:
-  """Several updates in one dispatch, over all devices.
+  """Several updates in one dispatch, over all devices of all processes.
+
+  Several processes finish each dispatch before they begin anything else: a process on CPUs has few
+  threads for collectives, and two computations that took them in different orders on different
+  processes were seen to wait for each other for ever.
 
   Returns:
     state, uint8 (D, S, B / D, H, W, C) -> state after S updates, metrics each (S,). The state's
@@ -84,7 +88,20 @@ def train_steps(
     # A loop of one would still be a while loop, in which XLA compiles for size rather than speed.
     return jax.lax.scan(step, state, batches, unroll=len(batches) == 1)
 
-  return jax.pmap(steps, axis_name=AXIS, in_axes=(None, 0), out_axes=None, donate_argnums=0)
+  call = jax.pmap(steps, axis_name=AXIS, in_axes=(None, 0), out_axes=None, donate_argnums=0)
+  if jax.process_count() == 1:
+    return call
+  return lambda state, batches: jax.block_until_ready(call(state, batches))
+
+
+def largest(tree: Any) -> Any:
+  """The elementwise maximum of all processes' numpy arrays, once every device is done with it."""
+  devices = jax.local_device_count()
+  repeated = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (devices, *leaf.shape)), tree)
+  return jax.device_get(jax.block_until_ready(_largest(repeated)))
+
+
+_largest = jax.pmap(lambda tree: jax.lax.pmax(tree, AXIS), axis_name=AXIS, out_axes=None)
 
 
 def shard(batches: np.ndarray, devices: int) -> np.ndarray:

@@ -27,8 +27,8 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 
+from jaxgen import parallel
 from jaxgen.errors import UserError
 
 PATIENCE = 120.0  # seconds within which all processes must have come
@@ -183,14 +183,8 @@ def alone() -> bool:
 
 
 def agree(number: int) -> int:
-  """The largest of all processes' numbers, which each must bring here at the same point.
-
-  Waits for the update before it. With more than 32 updates under way at once, those of several
-  processes on CPUs were seen to wait for each other for ever.
-  """
-  if alone():
-    return number
-  return int(multihost_utils.process_allgather(np.int32(number)).max())
+  """The largest of all processes' numbers, which each must bring here at the same point."""
+  return number if alone() else int(parallel.largest(np.asarray(number, np.int32)))
 
 
 @contextmanager
@@ -217,33 +211,27 @@ def together() -> Iterator[None]:
 
 
 def require_same(**parts: str) -> None:
-  """Checks that what must be the same for all processes is.
-
-  Raises:
-    UserError: names the first part that differs, and where.
-  """
-  if alone():
-    return
-  sums = np.array([zlib.crc32(part.encode()) for part in parts.values()], np.uint32)
-  for name, column in zip(parts, multihost_utils.process_allgather(sums).T, strict=True):
-    different = np.flatnonzero(column != column[0])
-    if len(different):
+  """Raises UserError where this process has not the same text as the first."""
+  here = {name: np.uint32(zlib.crc32(text.encode())) for name, text in parts.items()}
+  there = from_first(here)
+  for name in here:
+    if there[name] != here[name]:
       raise UserError(
-        f'process {different[0]} has another {name} than process 0: start all with the same '
+        f'process {jax.process_index()} has another {name} than process 0: start all with the same '
         'options and the same data'
       )
 
 
 def from_first(tree: Any) -> Any:
-  """The first process's arrays for all, to the bit: sent as bytes, as a sum loses a zero's sign."""
+  """The first process's arrays for all, to the bit."""
   if alone():
     return tree
   tree = jax.tree.map(np.asarray, tree)
-  as_bytes = jax.tree.map(lambda leaf: np.frombuffer(leaf.tobytes(), np.uint8), tree)
+  sent = parallel.largest(  # of bytes: the others' are zeros
+    jax.tree.map(lambda leaf: np.frombuffer(leaf.tobytes(), np.uint8) * np.uint8(first()), tree)
+  )
   return jax.tree.map(
-    lambda leaf, sent: np.frombuffer(sent.tobytes(), leaf.dtype).reshape(leaf.shape),
-    tree,
-    multihost_utils.broadcast_one_to_all(as_bytes),
+    lambda leaf, s: np.frombuffer(s.tobytes(), leaf.dtype).reshape(leaf.shape), tree, sent
   )
 
 
