@@ -3,16 +3,15 @@
 import resource
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr, Var
+from jax.extend.core import Jaxpr, Var
 
-from jaxgen import parallel
-from jaxgen.objective import AXIS, Objective, Params
+from jaxgen import flops, parallel
+from jaxgen.objective import Objective, Params
 
 
 def parameters(params: Params) -> int:
@@ -23,15 +22,11 @@ def parameters(params: Params) -> int:
 def training_flops(
   objective: Objective, config: ml_collections.ConfigDict, image_shape: tuple[int, int, int]
 ) -> float:
-  """Floating-point operations of one update, for each image of its batch.
-
-  XLA's own count of the step as it is written, before any optimization.
-  """
-  step = parallel.train_step(objective, config.seed, config.ema_decay)
+  """Floating-point operations of one update, for each image of its batch; see `flops.count`."""
   state = jax.eval_shape(lambda: parallel.initial_state(objective, config.seed))
-  batch = jax.ShapeDtypeStruct((1, config.batch_size, *image_shape), np.uint8)
-  on_one_device = jax.vmap(step, in_axes=(None, 0), out_axes=None, axis_name=AXIS)
-  return jax.jit(on_one_device).lower(state, batch).cost_analysis()['flops'] / config.batch_size
+  batch = jax.ShapeDtypeStruct((config.batch_size, *image_shape), np.float32)
+  keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), config.batch_size))
+  return flops.count(objective.update, state.params, state.opt_state, batch, keys) / len(keys)
 
 
 def matrix_product_ceiling(dtype: str = 'float32') -> float:
@@ -78,7 +73,7 @@ def _uses(jaxpr: Jaxpr, variable: Var) -> int:
     places = [i for i, operand in enumerate(equation.invars) if operand is variable]
     if not places:
       continue
-    inner = [i for value in equation.params.values() for i in _inner(value)]
+    inner = [i for value in equation.params.values() for i in flops.bodies(value)]
     # The operands of a loop's or a call's body are those of the equation, aligned at the end.
     bodies = [
       (body, body.invars[place - len(equation.invars)])
@@ -89,17 +84,6 @@ def _uses(jaxpr: Jaxpr, variable: Var) -> int:
     found = max((_uses(body, operand) for body, operand in bodies), default=0)
     total += equation.params.get('length', 1) * found if inner else 1
   return total
-
-
-def _inner(value: Any) -> Iterator[Jaxpr]:
-  """The computations in a parameter of an operation."""
-  if isinstance(value, ClosedJaxpr):
-    yield value.jaxpr
-  elif isinstance(value, Jaxpr):
-    yield value
-  elif isinstance(value, tuple | list):
-    for item in value:
-      yield from _inner(item)
 
 
 class Stopwatch:

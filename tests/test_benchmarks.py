@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxgen import configuration, objective
-from tests.benchmarks import flops, settings, tables, throughput
+from jaxgen import configuration, flops, objective
+from tests.benchmarks import settings, tables, throughput
 from tests.benchmarks.contender import Contender, Measure, missing
 from tests.benchmarks.interleave import Timing, measure, ratio
 

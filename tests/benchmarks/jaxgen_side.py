@@ -8,11 +8,10 @@ import jax
 import ml_collections
 import numpy as np
 
-from jaxgen import configuration, cost, data, evaluation, objective, parallel
+from jaxgen import configuration, cost, data, evaluation, flops, objective, parallel
 from jaxgen.errors import find_module
 from jaxgen.images import from_uint8
 from jaxgen.metrics.features import classifier
-from tests.benchmarks import flops
 from tests.benchmarks.contender import Contender, Work
 
 IMAGES = 60_000  # in memory, as many as MNIST has
