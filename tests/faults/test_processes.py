@@ -25,12 +25,12 @@ FIELDS = {
   'evaluation__batch_size': 45,
   'reduction': 'ordered',
 }
-HEARTBEAT = 10  # seconds, so that the tests need not wait for longer
+HEARTBEAT = 20  # seconds: tests should not wait for long, but a busy machine was silent for ten
 
 
 def hasty() -> None:
-  """Makes a process give others up soon."""
-  processes.HEARTBEAT, processes.PATIENCE = HEARTBEAT, 60.0
+  """Makes a process give a silent one up soon."""
+  processes.HEARTBEAT = HEARTBEAT
 
 
 def free_port() -> int:
@@ -152,7 +152,7 @@ def test_a_signal_to_one_stops_both_after_the_same_step(
   both[0].wait_for('step 8/')
   sent = time.monotonic()
   both[receiver].signal(signal.SIGTERM)
-  assert [process.wait(60) for process in both] == [128 + signal.SIGTERM] * 2
+  assert [process.wait(120) for process in both] == [128 + signal.SIGTERM] * 2
   figure(f'{time.monotonic() - sent:.2f} s to stop')
   step = int(re.search(r'SIGTERM: stopped at step (\d+), which is saved', both[0].output)[1])
   assert max(checkpoint.steps(workdir / 'checkpoints')) == step
@@ -165,7 +165,7 @@ def test_a_signal_to_one_stops_both_after_the_same_step(
 
 def refused(both: list[Process], *words: str) -> None:
   """Both end, and one of them says why."""
-  assert [process.wait(60) for process in both] == [2, 2]
+  assert [process.wait(120) for process in both] == [2, 2]
   output = both[0].output + both[1].output
   assert len(re.findall('^jaxgen: ', output, re.MULTILINE)) == 1, output
   assert 'Traceback' not in output
@@ -212,7 +212,7 @@ def test_nobody_waits_for_ever_for_those_who_do_not_come(
 ) -> None:
   flags = (f'--coordinator=127.0.0.1:{free_port()}', '--num_processes=2', f'--process_id={index}')
   process = Process(tmp_path / 'output', (*command('vae', tmp_path / 'run'), *flags), impatient)
-  assert process.wait(60) == 2
+  assert process.wait(120) == 2
   assert words in process.output
   assert 'Traceback' not in process.output
   assert process.output.count('\n') == 1
