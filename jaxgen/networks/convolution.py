@@ -1,90 +1,211 @@
-"""The 3x3 convolution of one image, with gradients that stay fast inside loops on a CPU.
+"""Convolutions whose gradients stay fast on a CPU.
 
 XLA's CPU compiler hands a convolution to its fast library only where it is written in one standard
-form (NHWC x HWIO -> NHWC, nothing reversed). It brings others into that form at the top level of
-a program only, not inside `scan`, where the gradients that JAX derives therefore run as naive
-loops, 20 to 100 times slower. So both gradients are written out here: that of the input is itself
-a convolution in standard form, that of the kernel is nine matrix products. On accelerators the
-ordinary convolution and its ordinary gradients are used.
+form (NHWC x HWIO -> NHWC, stride 1, nothing reversed). It brings others into that form at the top
+level of a program only, not inside `scan`, where strided ones and the gradients that JAX derives
+therefore run as naive loops, 20 to 100 times slower. So everything here comes down to `convolve`
+in the standard form, with both gradients written out. That of the input is again `convolve`. That
+of the kernel is a matrix product of a few images' patches at a time, while these still fit into
+the processor's cache.
+
+A sum over the batch is out of reach for a function of one image, and so for a `custom_vjp`. Hence
+two primitives, which see the batch that `vmap` makes. Both are bilinear, and the gradients of each
+are the two again: every mode and order of differentiation is defined. On accelerators both are
+XLA's own.
 """
 
+import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
 
 Initializer = Callable[..., jax.Array]
+Pair = tuple[jax.Array, jax.Array]
+Axes = tuple[int | None, int | None]
+
+GROUP = 4  # images whose patches a CPU holds at once: within a third of the best for all shapes
 
 
-def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
-  """(H, W, C), (3, 3, C, O) -> (H, W, O), padded with zeros; XLA's own convolution."""
+def convolve(x: jax.Array, kernel: jax.Array, padding: int = 0) -> jax.Array:
+  """x (N, H, W, C), kernel (K, K, C, O) -> (N, H + 2 padding - K + 1, W + 2 padding - K + 1, O)."""
+  return convolution_p.bind(x, kernel, padding=padding)
+
+
+def input_gradient(g: jax.Array, kernel: jax.Array, padding: int) -> jax.Array:
+  """The output's gradient g, the kernel -> the input's gradient."""
+  turned = kernel[::-1, ::-1].swapaxes(2, 3)
+  return convolve(g, turned, len(kernel) - 1 - padding)
+
+
+def kernel_gradient(x: jax.Array, g: jax.Array, padding: int) -> jax.Array:
+  """The input x (N, H, W, C), the output's gradient g -> the kernel's gradient (K, K, C, O)."""
+  return kernel_gradient_p.bind(x, g, padding=padding)
+
+
+def output_shape(x: Any, kernel: Any, padding: int) -> tuple[int, ...]:
+  """Of a convolution."""
+  height, width = (side + 2 * padding - kernel.shape[0] + 1 for side in x.shape[1:3])
+  return x.shape[0], height, width, kernel.shape[3]
+
+
+def kernel_shape(x: Any, g: Any, padding: int) -> tuple[int, int, int, int]:
+  """Of the kernel that makes an output of g's shape from an input of x's."""
+  side = x.shape[1] + 2 * padding - g.shape[1] + 1
+  return side, side, x.shape[3], g.shape[3]
+
+
+def xla_convolution(x: jax.Array, kernel: jax.Array, padding: int) -> jax.Array:
+  """`convolve` by XLA."""
+  if len(kernel) == 1:
+    return x @ kernel[0, 0]
   layout = ('NHWC', 'HWIO', 'NHWC')
-  return jax.lax.conv_general_dilated(x[None], kernel, (1, 1), 'SAME', dimension_numbers=layout)[0]
+  edges = ((padding, padding), (padding, padding))
+  return jax.lax.conv_general_dilated(x, kernel, (1, 1), edges, dimension_numbers=layout)
 
 
-def neighbours(x: jax.Array) -> list[jax.Array]:
-  """(H, W, C) -> nine (H, W, C): what the image shows at the nine places of a 3x3 kernel."""
+def xla_kernel_gradient(x: jax.Array, g: jax.Array, padding: int) -> jax.Array:
+  """`kernel_gradient` by XLA."""
+  kernel = jax.ShapeDtypeStruct(kernel_shape(x, g, padding), x.dtype)
+  (gradient,) = jax.linear_transpose(lambda kernel: xla_convolution(x, kernel, padding), kernel)(g)
+  return gradient
+
+
+def product_of_patches(x: jax.Array, g: jax.Array, padding: int) -> jax.Array:
+  """`kernel_gradient` as one matrix product, in float32 and of shape (O, K K C)."""
+  side, _, _, features = kernel_shape(x, g, padding)
+  _, height, width, _ = g.shape
+  x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+  places = [x[:, i : i + height, j : j + width] for i in range(side) for j in range(side)]
+  patches = jnp.concatenate(places, axis=-1).reshape(-1, side**2 * x.shape[-1])
+  return jnp.dot(g.reshape(-1, features).T, patches, preferred_element_type=jnp.float32)
+
+
+def kernel_gradient_by_groups(x: jax.Array, g: jax.Array, padding: int) -> jax.Array:
+  """`kernel_gradient` as a sum over groups of images."""
+  shape, size = kernel_shape(x, g, padding), math.gcd(GROUP, len(x))
+  groups = tuple(a.reshape(-1, size, *a.shape[1:]) for a in (x, g))
+  total, _ = jax.lax.scan(
+    lambda total, group: (total + product_of_patches(*group, padding), None),
+    jnp.zeros((shape[3], math.prod(shape[:3]))),
+    groups,
+  )
+  return total.T.reshape(shape).astype(x.dtype)
+
+
+def batched_convolution(arguments: Pair, axes: Axes, *, padding: int) -> tuple[jax.Array, int]:
+  """With one kernel for all, a longer batch; with a kernel each, XLA's."""
+  x, kernel = arguments
+  if axes[1] is not None:
+    return jax.vmap(partial(xla_convolution, padding=padding), axes)(x, kernel), 0
+  x = jnp.moveaxis(x, axes[0], 0)
+  y = convolve(x.reshape(-1, *x.shape[2:]), kernel, padding)
+  return y.reshape(*x.shape[:2], *y.shape[1:]), 0
+
+
+def batched_kernel_gradient(arguments: Pair, axes: Axes, *, padding: int) -> tuple[jax.Array, int]:
+  """A gradient each."""
+  return jax.vmap(partial(kernel_gradient_by_groups, padding=padding), axes)(*arguments), 0
+
+
+def primitive(name: str, shape: Callable[..., tuple[int, ...]], **lowerings: Any) -> Primitive:
+  """An operation of two arrays, which each platform computes in its way."""
+  result = Primitive(name)
+  result.def_impl(jax.jit(result.bind, static_argnames='padding'))
+  result.def_abstract_eval(lambda a, b, padding: a.update(shape=shape(a, b, padding)))
+  for platform, function in lowerings.items():
+    lowering = mlir.lower_fun(function, multiple_results=False)
+    mlir.register_lowering(result, lowering, None if platform == 'default' else platform)
+  return result
+
+
+convolution_p = primitive('convolution', output_shape, default=xla_convolution)
+kernel_gradient_p = primitive(
+  'kernel_gradient', kernel_shape, default=xla_kernel_gradient, cpu=kernel_gradient_by_groups
+)
+ad.defbilinear(
+  convolution_p,
+  lambda g, x, kernel, padding: input_gradient(g, kernel, padding),
+  lambda g, x, kernel, padding: kernel_gradient(x, g, padding),
+)
+ad.defbilinear(
+  kernel_gradient_p,
+  lambda kernel, x, g, padding: input_gradient(g, kernel, padding),
+  lambda kernel, x, g, padding: convolve(x, kernel, padding),
+)
+batching.primitive_batchers[convolution_p] = batched_convolution
+batching.primitive_batchers[kernel_gradient_p] = batched_kernel_gradient
+
+
+def space_to_depth(x: jax.Array, factor: int) -> jax.Array:
+  """(H, W, C) -> (H / factor, W / factor, factor^2 C)."""
+  height, width, channels = x.shape
+  x = x.reshape(height // factor, factor, width // factor, factor, channels)
+  return x.swapaxes(1, 2).reshape(height // factor, width // factor, -1)
+
+
+def depth_to_space(x: jax.Array, factor: int) -> jax.Array:
+  """(H, W, factor^2 C) -> (factor H, factor W, C); the inverse of `space_to_depth`."""
   height, width, _ = x.shape
-  x = jnp.pad(x, ((1, 1), (1, 1), (0, 0)))
-  return [x[i : i + height, j : j + width] for i in range(3) for j in range(3)]
-
-
-def convolve_patches(x: jax.Array, kernel: jax.Array) -> jax.Array:
-  """`convolve` as one matrix product, whose gradients are matrix products over the whole batch."""
-  return jnp.concatenate(neighbours(x), axis=-1) @ kernel.reshape(-1, kernel.shape[-1])
-
-
-@jax.custom_vjp
-def convolve_standard(x: jax.Array, kernel: jax.Array) -> jax.Array:
-  """`convolve`, with gradients in forms that XLA's CPU compiler knows everywhere."""
-  return convolve(x, kernel)
-
-
-def _forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-  return convolve(x, kernel), (x, kernel)
-
-
-def _backward(residuals: tuple[jax.Array, jax.Array], g: jax.Array) -> tuple[jax.Array, jax.Array]:
-  x, kernel = residuals
-  products = [jnp.tensordot(shifted, g, axes=((0, 1), (0, 1))) for shifted in neighbours(x)]
-  dx = convolve(g, kernel[::-1, ::-1].swapaxes(2, 3))
-  return dx, jnp.stack(products).reshape(kernel.shape)
-
-
-convolve_standard.defvjp(_forward, _backward)
-
-
-def convolve_on_cpu(x: jax.Array, kernel: jax.Array) -> jax.Array:
-  """`convolve` in the form that trains fastest on a CPU.
-
-  Under `vmap`, `convolve_standard` makes a kernel gradient for every image before it sums them:
-  the better way until these (9 C O numbers) outgrow the patches (9 C H W numbers).
-  """
-  height, width, _ = x.shape
-  small = height * width < kernel.shape[-1]
-  return convolve_patches(x, kernel) if small else convolve_standard(x, kernel)
+  x = x.reshape(height, width, factor, factor, -1)
+  return x.swapaxes(1, 2).reshape(factor * height, factor * width, -1)
 
 
 class Convolution(nn.Module):
-  """3x3 convolution with bias; parameters as those of `nn.Conv`.
+  """Convolution with bias, padded with zeros; parameters and values as those of `nn.Conv`.
 
   Attributes:
     features: channels of the output.
-    kernel_init: initialiser of the kernel (3, 3, C, features).
+    side: of the kernel (side, side, C, features); odd.
+    kernel_init: its initialiser.
     dtype: of the computation; parameters are float32.
   """
 
   features: int
+  side: int = 3
   kernel_init: Initializer = nn.initializers.lecun_normal()
   dtype: Any = jnp.float32
+
+  def linear(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """All but the bias."""
+    return convolve(x[None], kernel, self.side // 2)[0]
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """(H, W, C) -> (H, W, features)."""
-    kernel = self.param('kernel', self.kernel_init, (3, 3, x.shape[-1], self.features))
+    shape = (self.side, self.side, x.shape[-1], self.features)
+    kernel = self.param('kernel', self.kernel_init, shape)
     bias = self.param('bias', nn.initializers.zeros, (self.features,))
     x, kernel, bias = x.astype(self.dtype), kernel.astype(self.dtype), bias.astype(self.dtype)
-    x = jax.lax.platform_dependent(x, kernel, cpu=convolve_on_cpu, default=convolve)
-    return x + bias[None, None]
+    return self.linear(x, kernel) + bias[None, None]
+
+
+class StridedConvolution(Convolution):
+  """4x4 convolution of stride 2: (H, W, C) -> (H / 2, W / 2, features), as `nn.Conv`."""
+
+  side: int = 4
+
+  def linear(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Stride 2 over pixels is stride 1 over blocks of 2x2, of which the kernel covers 2x2."""
+    x = space_to_depth(jnp.pad(x, ((1, 1), (1, 1), (0, 0))), 2)
+    blocks = kernel.reshape(2, 2, 2, 2, *kernel.shape[2:]).swapaxes(1, 2)
+    return convolve(x[None], blocks.reshape(2, 2, -1, self.features))[0]
+
+
+class TransposedConvolution(Convolution):
+  """4x4 transposed convolution of stride 2: (H, W, C) -> (2 H, 2 W, features), as
+  `nn.ConvTranspose`.
+  """
+
+  side: int = 4
+
+  def linear(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Every 2x2 pixels of the input make the 2x2 pixels of the output that lie between them."""
+    blocks = kernel.reshape(2, 2, 2, 2, *kernel.shape[2:])[:, ::-1, :, ::-1]
+    blocks = blocks.transpose(0, 2, 4, 1, 3, 5).reshape(2, 2, x.shape[-1], -1)
+    return depth_to_space(convolve(x[None], blocks, padding=1)[0], 2)[1:-1, 1:-1]

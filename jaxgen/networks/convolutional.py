@@ -14,6 +14,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxgen.networks.convolution import StridedConvolution, TransposedConvolution
+
 
 def check_halvings(image_shape: tuple[int, ...], times: int) -> None:
   """Raises ValueError where height or width cannot be halved so many times."""
@@ -48,7 +50,7 @@ class Encoder(nn.Module):
     check_halvings(image.shape, len(self.hidden))
     x = image
     for channels in self.hidden:
-      x = nn.Conv(channels, (4, 4), strides=2, dtype=self.dtype)(x)
+      x = StridedConvolution(channels, dtype=self.dtype)(x)
       if self.normalise:
         x = nn.LayerNorm(reduction_axes=(-3, -2, -1), dtype=self.dtype)(x)
       x = self.activation(x)
@@ -82,5 +84,5 @@ class Decoder(nn.Module):
     for channels in (*reversed(self.hidden[:-1]), colours):
       if self.normalise:
         x = nn.LayerNorm(reduction_axes=(-3, -2, -1), dtype=self.dtype)(x)
-      x = nn.ConvTranspose(channels, (4, 4), strides=(2, 2), dtype=self.dtype)(self.activation(x))
+      x = TransposedConvolution(channels, dtype=self.dtype)(self.activation(x))
     return x.astype(jnp.float32)

@@ -1,0 +1,108 @@
+"""Convolutions, against XLA's and Flax's own."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxgen import flops
+from jaxgen.networks import convolution
+
+
+def nested(f: Any) -> dict[str, Any]:
+  """Results of f(x, kernel) under the ways in which networks are batched and differentiated."""
+
+  def loss(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    y = f(x, kernel)
+    return jnp.sum(jnp.sin(y) * jnp.arange(y.size).reshape(y.shape))
+
+  def of_batch(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return jax.vmap(loss, in_axes=(0, None))(x, kernel).sum()
+
+  def penalty(kernel: jax.Array, x: jax.Array) -> jax.Array:
+    return jnp.sum(jax.grad(loss)(x, kernel) ** 2)
+
+  def in_loop(x: jax.Array, kernel: jax.Array) -> Any:
+    return jax.lax.scan(
+      lambda k, _: (k + 1e-4 * jax.grad(of_batch, 1)(x, k), None), kernel, None, 2
+    )[0]
+
+  both, per_image = (0, 1), (0, None)
+  return {
+    'alone': lambda x, k: f(x[0], k),
+    'gradient of a batch': jax.grad(of_batch, both),
+    'gradient of each': jax.vmap(jax.grad(loss, both), per_image),
+    'of each axis of a batch of batches': lambda x, k: jax.vmap(
+      jax.vmap(f, per_image), in_axes=(1, None)
+    )(x[:, None], k),
+    'gradient with a kernel each': lambda x, k: jax.grad(
+      lambda x, k: jax.vmap(loss)(x, k).sum(), both
+    )(x, jnp.stack([k] * len(x))),
+    'a kernel each': lambda x, k: jax.vmap(f, in_axes=(None, 0))(x[0], jnp.stack([k, 2 * k])),
+    'forward mode': lambda x, k: jax.jvp(of_batch, (x, k), (2 * x, 1 + k)),
+    'forward over reverse': lambda x, k: jax.jvp(jax.grad(of_batch, both), (x, k), (x, k)),
+    'penalty on gradients': lambda x, k: jax.vmap(jax.grad(penalty), (None, 0))(k, x),
+    'recomputed': jax.grad(lambda x, k: jax.checkpoint(of_batch)(x, k), both),
+    'in a loop': in_loop,
+  }
+
+
+@pytest.mark.parametrize('way', nested(None))
+@pytest.mark.parametrize(('side', 'padding'), [(3, 1), (1, 0), (2, 0), (2, 1)])
+def test_convolution_has_xlas_values_under_every_transformation(
+  way: str, side: int, padding: int
+) -> None:
+  x = jax.random.normal(jax.random.key(0), (6, 5, 7, 3))
+  kernel = jax.random.normal(jax.random.key(1), (side, side, 3, 4))
+
+  def by(function: Any) -> Any:
+    return jax.jit(nested(lambda x, k: function(x[None], k, padding)[0])[way])(x, kernel)
+
+  ours, xlas = by(convolution.convolve), by(convolution.xla_convolution)
+  for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(xlas), strict=True):
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * float(jnp.abs(b).max()))
+
+
+@pytest.mark.parametrize('count', [1, 3, 8])
+def test_kernel_gradients_by_groups_and_by_xla_agree(count: int) -> None:
+  x = jax.random.normal(jax.random.key(0), (count, 5, 7, 3))
+  g = jax.random.normal(jax.random.key(1), (count, 5, 7, 4))
+  a, b = convolution.kernel_gradient_by_groups(x, g, 1), convolution.xla_kernel_gradient(x, g, 1)
+  np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+  ('ours', 'flaxs'),
+  [
+    (convolution.Convolution(4), nn.Conv(4, (3, 3))),
+    (convolution.Convolution(4, side=1), nn.Conv(4, (1, 1))),
+    (convolution.StridedConvolution(4), nn.Conv(4, (4, 4), strides=2)),
+    (convolution.TransposedConvolution(4), nn.ConvTranspose(4, (4, 4), strides=(2, 2))),
+  ],
+)
+def test_convolutions_equal_flaxs(ours: nn.Module, flaxs: nn.Module) -> None:
+  """Values for the same parameters, and the parameters that the same key makes."""
+  x = jax.random.normal(jax.random.key(0), (6, 10, 3))
+  params = ours.init(jax.random.key(1), x)
+  jax.tree.map(np.testing.assert_array_equal, params, flaxs.init(jax.random.key(1), x))
+  params['params']['bias'] = jnp.arange(4.0)
+  np.testing.assert_allclose(ours.apply(params, x), flaxs.apply(params, x), rtol=1e-4, atol=1e-5)
+
+
+def test_operations_of_convolutions_are_counted() -> None:
+  """2 x the multiplications; as many again for each of the two gradients."""
+  x, kernel = jnp.ones((2, 5, 7, 3)), jnp.ones((3, 3, 3, 4))
+  once = 2 * 2 * 5 * 7 * 9 * 3 * 4
+  assert flops.count(lambda x, k: convolution.convolve(x, k, 1), x, kernel) == once
+  gradients = jax.grad(lambda x, k: convolution.convolve(x, k, 1).sum(), (0, 1))
+  assert flops.count(gradients, x, kernel) == 3 * once
+
+
+def test_space_to_depth_gathers_squares_and_back() -> None:
+  x = jnp.arange(4 * 6 * 2.0).reshape(4, 6, 2)
+  deep = convolution.space_to_depth(x, 2)
+  np.testing.assert_array_equal(deep[1, 2], x[2:4, 4:6].ravel())
+  np.testing.assert_array_equal(convolution.depth_to_space(deep, 2), x)
