@@ -8,6 +8,7 @@ import ml_collections
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 Step = Callable[[Tensor], None]  # takes (N, C, H, W) in [-1, 1]
 
@@ -21,9 +22,18 @@ OPTIMIZERS = {
 
 
 def build(config: ml_collections.ConfigDict, modules: tuple[nn.Module, ...], fused: bool) -> Step:
-  """The step of the family that a config names, for these networks."""
+  """The step of the family that a config names, and the moving average that it asks for."""
   families = {'vae': vae, 'gan': gan, 'wgan': wgan, 'ddpm': ddpm}
-  return families[config.objective.name](config, modules, fused)
+  step = families[config.objective.name](config, modules, fused)
+  parameters = [parameter for module in modules for parameter in module.parameters()]
+  averages = [parameter.detach().clone() for parameter in parameters]
+  move = get_ema_multi_avg_fn(config.ema_decay)
+
+  def step_and_average(images: Tensor) -> None:
+    step(images)
+    move(averages, parameters, None)
+
+  return step_and_average
 
 
 def optimizer(
