@@ -22,7 +22,7 @@ FILE = 'config.json'
 # Fields that change what is watched and kept, not what is computed: a run may resume with others.
 # Data may move, and be held in memory or not: `workdir.describe` checks that they are the same.
 FREE = (
-  *('log_every', 'checkpoint.', 'evaluation.', 'data.path', 'data.memory_limit'),
+  *('log_every', 'checkpoint.', 'evaluation.', 'data.path', 'data.memory_limit', 'cpu_devices'),
   *('objective.sampler', 'objective.sampling_steps', 'objective.eta'),
   *('objective.bound_samples', 'objective.importance_samples', 'objective.evaluation_times'),
 )
@@ -33,7 +33,7 @@ REQUIRED = {
   **dict.fromkeys(('checkpoint.every', 'checkpoint.keep', 'evaluation.every'), int),
   **dict.fromkeys(('evaluation.batch_size', 'evaluation.validation_images'), int),
   **dict.fromkeys(('evaluation.training_samples', 'evaluation.num_samples'), int),
-  **dict.fromkeys(('evaluation.seeds',), int),
+  **dict.fromkeys(('evaluation.seeds', 'cpu_devices'), int),
   **dict.fromkeys(('data.image_size', 'data.channels', 'data.memory_limit'), int),
   **dict.fromkeys(('ema_decay', 'data.validation_fraction', 'data.test_fraction'), float),
   **dict.fromkeys(('data.name', 'data.path', 'objective.name', 'network.name'), str),
@@ -43,7 +43,7 @@ REQUIRED = {
 
 # Integers that may be zero, where it means none, never, as it is, or only at the end.
 MAY_BE_ZERO = (
-  *('seed', 'checkpoint.every', 'evaluation.every'),
+  *('seed', 'cpu_devices', 'checkpoint.every', 'evaluation.every'),
   *('evaluation.training_samples', 'evaluation.num_samples'),
   *('data.', 'optimizer.', 'objective.'),
 )

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jax
+import ml_collections
 
-from jaxgen import configuration, processes
+from jaxgen import configuration, parallel, processes
 from jaxgen.errors import UserError
 from jaxgen.stopping import silence
 
@@ -36,7 +37,6 @@ def parser() -> argparse.ArgumentParser:
     '--checkpoint', choices=('last', 'best'), default='last', help='which to sample or evaluate'
   )
   result.add_argument('--platform', help='cpu, gpu or tpu; the best there is by default')
-  result.add_argument('--devices', type=int, help='virtual devices on the CPU, of each process')
   result.add_argument('--coordinator', help='HOST:PORT of process 0, to train in several processes')
   result.add_argument('--num_processes', type=int, help='how many there are')
   result.add_argument('--process_id', type=int, help='which of them this is, from 0')
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
       raise UserError(f'--mode={options.mode} runs in one process, not in {place.count}')
     config = configuration.load(options.config, options.workdir, overrides)
     workdir = options.workdir or default_workdir(options.config, config)
-    select_devices(options.platform, options.devices, place)
+    select_devices(options.platform, config, place)
     return run(options, config, workdir)
   except UserError as error:
     code, message = 2, str(error)
@@ -90,7 +90,7 @@ def lost(error: Exception) -> str:
   )
 
 
-def run(options: argparse.Namespace, config: object, workdir: Path) -> int:
+def run(options: argparse.Namespace, config: ml_collections.ConfigDict, workdir: Path) -> int:
   """Dispatches on the mode. Imports wait until the devices are chosen."""
   if options.mode == 'train':
     from jaxgen.stopping import Stopped
@@ -115,24 +115,27 @@ def run(options: argparse.Namespace, config: object, workdir: Path) -> int:
   return 0
 
 
-def default_workdir(source: str, config: object) -> Path:
+def default_workdir(source: str, config: ml_collections.ConfigDict) -> Path:
   """runs/<experiment>-<dataset>-seed<seed>."""
   experiment = Path(source.partition(':')[0]).stem
   dataset = re.sub(r'[^\w.-]', '_', config.data.name)  # one folder, whatever the name
   return Path('runs') / f'{experiment}-{dataset}-seed{config.seed}'
 
 
-def select_devices(platform: str | None, devices: int | None, place: processes.Place) -> None:
+def select_devices(
+  platform: str | None, config: ml_collections.ConfigDict, place: processes.Place
+) -> None:
   """Chooses JAX's platform and devices, turns on its compilation cache, meets the other processes.
 
   Raises:
-    UserError: there is no such platform, or no such number of devices, or the others cannot come.
+    UserError: there is no such platform, or the others cannot come.
   """
   if platform:
     jax.config.update('jax_platforms', {'gpu': 'cuda'}.get(platform, platform))
-  if devices is not None:
-    if devices < 1:
-      raise UserError(f'--devices={devices} must be at least 1')
+  if jax.config.jax_num_cpu_devices < 1:  # nobody has told JAX, as JAX_NUM_CPU_DEVICES would
+    # Several processes may share the cores.
+    alone = place.count == 1
+    devices = parallel.cpu_devices(config) if alone else max(1, config.cpu_devices)
     jax.config.update('jax_num_cpu_devices', devices)
   cache = Path(os.environ.get('XDG_CACHE_HOME', '~/.cache')).expanduser() / 'jaxgen' / 'xla'
   if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:

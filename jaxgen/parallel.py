@@ -1,15 +1,23 @@
 """The only `pmap`: training state, key derivation, and the way of images over devices."""
 
+import os
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jaxgen import configuration
 from jaxgen import images as pixels
+from jaxgen.errors import UserError
 from jaxgen.objective import AXIS, Key, Keys, Metrics, Objective, OptState, Params, reducing
+
+MOST_CPU_DEVICES = 8  # that a run takes unasked
 
 
 class TrainState(NamedTuple):
@@ -19,6 +27,27 @@ class TrainState(NamedTuple):
   params: Params
   opt_state: OptState
   ema: Params  # exponential moving average of params
+
+
+def cpu_devices(config: ml_collections.ConfigDict) -> int:
+  """Virtual devices of this CPU: config.cpu_devices, or where that is 0, one for each core.
+
+  At most MOST_CPU_DEVICES then, and as many as the batch can be divided among.
+  """
+  if config.cpu_devices:
+    return config.cpu_devices
+  affinity = getattr(os, 'sched_getaffinity', None)  # not on every system
+  cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+  return next(d for d in range(min(cores, MOST_CPU_DEVICES), 0, -1) if d == 1 or fits(config, d))
+
+
+def fits(config: ml_collections.ConfigDict, devices: int) -> bool:
+  """Whether so many devices can share a batch."""
+  try:
+    configuration.validate(config, devices)
+  except UserError:
+    return False
+  return True
 
 
 def purpose_key(seed: int, purpose: str) -> Key:
@@ -35,6 +64,12 @@ def initial_state(objective: Objective, seed: int) -> TrainState:
   """The state at step 0. The average is a copy: a donated buffer must not serve twice."""
   params, opt_state = objective.init(purpose_key(seed, 'init'))
   return TrainState(jnp.int32(0), params, opt_state, jax.tree.map(jnp.copy, params))
+
+
+def on_all_devices(state: TrainState) -> TrainState:
+  """A host's state, placed as `train_steps` returns it: so the update is compiled only once."""
+  everywhere = NamedSharding(Mesh(np.array(jax.devices()), (AXIS,)), PartitionSpec())
+  return jax.tree.map(partial(jax.make_array_from_process_local_data, everywhere), state)
 
 
 def moving_average(ema: Params, params: Params, decay: float, step: jax.Array) -> Params:

@@ -39,7 +39,7 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> None:
     with processes.together():
       processes.require_same(config=config.to_json(), dataset=str(fingerprint(run.dataset)))
     state = processes.from_first(state)
-    run.loop(state, int(state.step))
+    run.loop(parallel.on_all_devices(state), int(state.step))
   print(f'Finished: step {config.num_steps} of {config.num_steps} in {workdir}', flush=True)
 
 

@@ -152,7 +152,7 @@ def test_wrong_field(refused: Refused, field: str, words: str) -> None:
     ([*experiment('vae'), '--mode=sample'], 'what was trained there'),
     ([*experiment('vae'), '--mode=evaluate'], 'holds no checkpoint'),
     ([*experiment('vae'), '--mode=sample', '--num_samples=0'], '--num_samples=0 must be'),
-    ([*experiment('vae'), '--devices=0'], '--devices=0 must be at least 1'),
+    ([*experiment('vae'), '--config.cpu_devices=-1'], 'cpu_devices=-1 must be zero or positive'),
   ],
 )
 def test_wrong_arguments(refused: Refused, arguments: list[str], words: str) -> None:

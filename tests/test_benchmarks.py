@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxgen import configuration, flops, objective
+from jaxgen import configuration, flops, objective, parallel
 from tests.benchmarks import settings, tables, throughput
 from tests.benchmarks.contender import Contender, Measure, missing
 from tests.benchmarks.interleave import Timing, measure, ratio
@@ -28,7 +28,7 @@ def test_every_contender_has_a_valid_config_and_survives_its_journey() -> None:
   for contender in dict.fromkeys(every_contender()):
     assert Contender.loads(contender.dumps()) == contender
     config = configuration.load(contender.source, None, contender.overrides)
-    configuration.validate(config, contender.devices)
+    configuration.validate(config, contender.devices or parallel.cpu_devices(config))
 
 
 def test_operations_are_those_of_the_textbook() -> None:

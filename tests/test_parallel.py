@@ -1,5 +1,6 @@
 """Devices and chunks never show in results, and randomness comes from the seed alone."""
 
+import os
 from typing import Any
 
 import jax
@@ -8,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxgen import parallel
+from jaxgen import configuration, parallel
 from jaxgen.images import from_uint8
 from jaxgen.objective import AXIS, Image, Key, Metrics, Objective, Params, descend
 
@@ -198,3 +199,35 @@ def test_map_images_does_not_depend_on_chunks_or_devices(monkeypatch: pytest.Mon
   for result in results[1:]:
     np.testing.assert_array_equal(result, results[0])
   assert len(np.unique(results[0])) == 33
+
+
+def test_a_host_state_is_placed_where_updates_leave_it() -> None:
+  """Otherwise the second update would be compiled anew, for other places than the first."""
+  update = parallel.train_steps(toy(), 0, 0.9)
+  state = parallel.on_all_devices(jax.device_get(parallel.initial_state(toy(), 0)))
+  places = [leaf.sharding for leaf in jax.tree.leaves(state)]
+  state, _ = update(state, parallel.shard(batches(1, 8), jax.device_count()))
+  assert [leaf.sharding for leaf in jax.tree.leaves(state)] == places
+
+
+@pytest.mark.parametrize(
+  ('cores', 'batch', 'reduction', 'expected'),
+  [
+    (1, 64, 'mean', 1),
+    (2, 64, 'mean', 2),
+    (6, 64, 'mean', 4),
+    (6, 60, 'mean', 6),
+    (64, 64, 'mean', 8),
+    (2, 63, 'mean', 1),
+    (6, 48, 'ordered', 4),
+  ],
+)
+def test_unasked_a_run_takes_as_many_cores_as_share_its_batch(
+  monkeypatch: pytest.MonkeyPatch, cores: int, batch: int, reduction: str, expected: int
+) -> None:
+  monkeypatch.setattr(os, 'sched_getaffinity', lambda _: range(cores), raising=False)
+  overrides = (f'--config.batch_size={batch}', f'--config.reduction={reduction}')
+  config = configuration.load('experiments/ddpm.py', None, overrides)
+  assert parallel.cpu_devices(config) == expected
+  config.cpu_devices = 3
+  assert parallel.cpu_devices(config) == 3

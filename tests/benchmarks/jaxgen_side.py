@@ -19,9 +19,10 @@ IMAGES = 60_000  # in memory, as many as MNIST has
 
 def build(contender: Contender) -> Work:
   """The work of a contender, on the devices that it names, compiled anew."""
-  if contender.devices > 1:
-    jax.config.update('jax_num_cpu_devices', contender.devices)
   config = configuration.load(contender.source, None, contender.overrides)
+  if jax.config.jax_num_cpu_devices < 1:
+    devices = contender.devices or parallel.cpu_devices(config)
+    jax.config.update('jax_num_cpu_devices', devices)
   work = {'training': training, 'forward': forward, 'sampling': sampling, 'features': features}
   return work[contender.work](config, contender.image_shape)
 
@@ -59,7 +60,7 @@ def training(config: ml_collections.ConfigDict, shape: tuple[int, int, int]) -> 
     np.zeros((config.batch_size, *shape), np.float32),
     jax.random.split(jax.random.key(0), config.batch_size),
   )
-  done = 0
+  state, done = parallel.on_all_devices(state), 0
 
   def read(step: int) -> np.ndarray:
     steps = range(step, step + stride)

@@ -19,7 +19,7 @@ class Setting(NamedTuple):
   image_shape: tuple[int, int, int] = (28, 28, 1)
 
   def contender(
-    self, side: str, work: str, *more: str, variant: tuple[str, ...] = (), devices: int = 1
+    self, side: str, work: str, *more: str, variant: tuple[str, ...] = (), devices: int = 0
   ) -> Contender:
     """This model on one side, with further changes of its config."""
     fields = tuple(f'--config.{field}' for field in (*self.overrides, *more))
@@ -82,7 +82,8 @@ def training(accelerator: bool) -> Iterator[Measure]:
         'jaxgen', 'training', f'steps_per_call={steps}'
       )
     if not accelerator:
-      found['jaxgen, 2 devices'] = setting.contender('jaxgen', 'training', devices=2)
+      label, devices = ('1 device', 1) if name in DIFFUSION else ('2 devices', 2)
+      found[f'jaxgen, {label}'] = setting.contender('jaxgen', 'training', devices=devices)
     found['PyTorch'] = setting.contender('pytorch', 'training')
     if name != 'wgan':  # PyTorch has no fused RMSProp
       found['PyTorch, fused optimizer'] = setting.contender(
@@ -104,7 +105,7 @@ def sampling(accelerator: bool) -> Iterator[Measure]:
   for name, setting in DIFFUSION.items():
     found = {'jaxgen': setting.contender('jaxgen', 'forward')}
     if not accelerator:
-      found['jaxgen, 2 devices'] = setting.contender('jaxgen', 'forward', devices=2)
+      found['jaxgen, 1 device'] = setting.contender('jaxgen', 'forward', devices=1)
     found |= {
       'PyTorch': setting.contender('pytorch', 'forward'),
       'diffusers': setting.contender('diffusers', 'forward'),

@@ -45,7 +45,7 @@ def start(workdir: Path, *different: str, **fields: object) -> list[Process]:
   port = free_port()
   arguments = (
     *command('vae', workdir, **FIELDS | fields),
-    '--devices=2',
+    '--config.cpu_devices=2',
     f'--coordinator=127.0.0.1:{port}',
     '--num_processes=2',
   )
@@ -65,7 +65,7 @@ def finish(both: list[Process]) -> None:
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
   """The workdir of one process of four devices."""
   folder = tmp_path_factory.mktemp('alone')
-  arguments = (*command('vae', folder / 'run', **FIELDS), '--devices=4')
+  arguments = (*command('vae', folder / 'run', **FIELDS), '--config.cpu_devices=4')
   code, output = run(folder / 'output', arguments)
   assert code == 0, output
   return folder / 'run'
@@ -96,7 +96,7 @@ def test_means_over_processes_agree_to_rounding(
   family: str, tmp_path: Path, figure: Callable[[str], None]
 ) -> None:
   fields = FIELDS | {'reduction': 'mean', 'batch_size': 40}
-  flags = (f'--coordinator=127.0.0.1:{free_port()}', '--num_processes=2', '--devices=2')
+  flags = (f'--coordinator=127.0.0.1:{free_port()}', '--num_processes=2', '--config.cpu_devices=2')
   both = [
     Process(
       tmp_path / f'{index}',
@@ -106,7 +106,7 @@ def test_means_over_processes_agree_to_rounding(
     for index in (0, 1)
   ]
   finish(both)
-  arguments = (*command(family, tmp_path / 'one', **fields), '--devices=4')
+  arguments = (*command(family, tmp_path / 'one', **fields), '--config.cpu_devices=4')
   code, output = run(tmp_path / 'output', arguments)
   assert code == 0, output
   found, expected = records(tmp_path / 'two'), records(tmp_path / 'one')
@@ -241,7 +241,7 @@ def test_launched_processes_find_each_other(launcher: str, tmp_path: Path, alone
         'OMPI_COMM_WORLD_LOCAL_RANK': str(index),
       },
     }[launcher]
-    arguments = (*command('vae', tmp_path / 'run', **FIELDS), '--devices=2')
+    arguments = (*command('vae', tmp_path / 'run', **FIELDS), '--config.cpu_devices=2')
     both.append(Process(tmp_path / f'{index}', arguments, partial(surround, environment)))
   finish(both)
   assert_same(tmp_path / 'run', alone)

@@ -20,7 +20,9 @@ def test_ordered_reduction_gives_one_hash_for_any_device_count(
   for devices in (1, 2, 4, 8):
     workdir = tmp_path / str(devices)
     arguments = command(family, workdir, batch_size=batch, reduction='ordered', **SHORT)
-    code, output = run(tmp_path / f'output{devices}', (*arguments, f'--devices={devices}'))
+    code, output = run(
+      tmp_path / f'output{devices}', (*arguments, f'--config.cpu_devices={devices}')
+    )
     assert code == 0, output
     hashes.add(state_digest(workdir, STEPS))
     losses.append([r for r in records(workdir) if any(k.startswith('train/') for k in r)])

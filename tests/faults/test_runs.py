@@ -52,7 +52,7 @@ def test_the_device_count_may_change_on_resume(
   tmp_path: Path, reference: Callable[[str], Path], figure: Callable[[str], None]
 ) -> None:
   workdir = tmp_path / 'run'
-  two = (*command('vae', workdir, num_steps=30), '--devices=2')
+  two = (*command('vae', workdir, num_steps=30), '--config.cpu_devices=2')
   assert run(tmp_path / 'output', two)[0] == 0
   code, text = run(tmp_path / 'output', command('vae', workdir))
   assert (code, 'Resuming from step 30 of 60' in text) == (0, True)
