@@ -50,7 +50,7 @@ def log_bernoulli(x: Image, logits: jax.Array, log_variance: jax.Array) -> jax.A
   A probability where pixels are 0 or 1; the usual cross-entropy surrogate where they are grey.
   """
   del log_variance
-  return -jnp.sum(optax.sigmoid_binary_cross_entropy(logits, (x + 1.0) / 2.0))
+  return jnp.sum((x + 1.0) / 2.0 * logits - nn.softplus(logits))  # log(1 - p) = -softplus(logits)
 
 
 LIKELIHOODS = {
