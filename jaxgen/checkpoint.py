@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -131,9 +132,17 @@ class Checkpoints:
       ) from error
 
   def _clear(self) -> None:
-    """Removes what was never finished, under whatever name Orbax gave it on the way."""
-    for left in self.folder.glob(f'{UNFINISHED}*'):
-      shutil.rmtree(left, ignore_errors=True)
+    """Removes what was never finished, under whatever name Orbax gave it on the way.
+
+    Orbax's writers may outlive its error for a moment, so this looks until nothing is left.
+    """
+    for _ in range(50):
+      left = list(self.folder.glob(f'{UNFINISHED}*'))
+      if not left:
+        return
+      for folder in left:
+        shutil.rmtree(folder, ignore_errors=True)
+      time.sleep(0.1)
 
   def restore(self, template: Any) -> Any | None:
     """As `restore`, and moves damaged steps out of the way, so that they can be saved anew."""

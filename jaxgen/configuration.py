@@ -103,8 +103,9 @@ def execute(source: str) -> ml_collections.ConfigDict:
 def override(
   config: ml_collections.ConfigDict, overrides: Sequence[str]
 ) -> ml_collections.ConfigDict:
-  """Applies `--config.field=value` arguments, each typed as the field is."""
+  """Applies `--config.field=value` arguments, each typed as its field; the last of each counts."""
   known = dict(flatten(config.to_dict()))
+  overrides = list({argument.partition('=')[0]: argument for argument in overrides}.values())
   for argument in overrides:
     field, equals, _ = argument.removeprefix('--config.').partition('=')
     if not argument.startswith('--config.'):

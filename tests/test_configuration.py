@@ -72,6 +72,15 @@ def test_an_integer_is_taken_for_a_float_and_one_number_for_a_tuple() -> None:
   assert found.network.hidden == (32,)
 
 
+def test_the_last_of_two_overrides_of_a_field_counts() -> None:
+  """Flags would append the second tuple to the first."""
+  found = config(
+    'gan', '--config.network.hidden=(8,8)', '--config.seed=1', '--config.network.hidden=(4,)'
+  )
+  assert found.network.hidden == (4,)
+  assert found.seed == 1
+
+
 @pytest.mark.parametrize(
   ('override', 'message'),
   [
