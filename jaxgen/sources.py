@@ -1,6 +1,6 @@
 """Where images come from: the embedded digits, a folder, tensorflow-datasets."""
 
-import importlib
+import importlib.util
 import logging
 import os
 import urllib.error
@@ -21,14 +21,17 @@ SUFFIXES = ('.png', '.jpg', '.jpeg')
 
 
 def digits(config: ml_collections.ConfigDict) -> Dataset:
-  """The 1,797 real 8x8 handwritten digits that ship with scikit-learn: no network needed."""
-  from sklearn.datasets import load_digits
+  """The 1,797 real 8x8 handwritten digits that ship with scikit-learn: no network needed.
 
-  bunch = load_digits()
-  grey = np.round(bunch.images * (255 / 16)).astype(np.uint8)[..., None]  # ink in 0..16
+  Read from its file, for its import takes a second, a tenth of the way to a first step.
+  """
+  package = importlib.util.find_spec('sklearn').submodule_search_locations[0]
+  table = np.loadtxt(Path(package) / 'datasets/data/digits.csv.gz', delimiter=',')
+  ink, labels = table[:, :-1].reshape(-1, 8, 8, 1), table[:, -1]  # ink in 0..16
+  grey = np.round(ink * (255 / 16)).astype(np.uint8)
   if config.image_size:
     grey = np.stack([fit_array(image, config) for image in grey])
-  split = Split(grey, bunch.target.astype(np.int64))
+  split = Split(grey, labels.astype(np.int64))
   return Dataset(*hold_out(split, config.validation_fraction, config.test_fraction))
 
 
