@@ -2,11 +2,11 @@
 
 import resource
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 from jax.extend.core import Jaxpr, Var
 
@@ -20,13 +20,17 @@ def parameters(params: Params) -> int:
 
 
 def training_flops(
-  objective: Objective, config: ml_collections.ConfigDict, image_shape: tuple[int, int, int]
+  update: Callable[..., Any], state: parallel.TrainState, batches: jax.Array | jax.ShapeDtypeStruct
 ) -> float:
-  """Floating-point operations of one update, for each image of its batch; see `flops.count`."""
-  state = jax.eval_shape(lambda: parallel.initial_state(objective, config.seed))
-  batch = jax.ShapeDtypeStruct((config.batch_size, *image_shape), np.float32)
-  keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), config.batch_size))
-  return flops.count(objective.update, state.params, state.opt_state, batch, keys) / len(keys)
+  """Floating-point operations of training, for each image; see `flops.count`.
+
+  Args:
+    update: of `parallel.train_steps`; traced here, it need not be traced again to run.
+    state: what it updates, or the shapes of that.
+    batches: the images of one dispatch, (D, S, B / D, H, W, C), or their shape.
+  """
+  _, steps, share = batches.shape[:3]
+  return flops.count(update, state, batches) / (steps * share)  # those of one device, as all do
 
 
 def matrix_product_ceiling(dtype: str = 'float32') -> float:
@@ -36,11 +40,11 @@ def matrix_product_ceiling(dtype: str = 'float32') -> float:
   """
   devices = jax.local_devices()
   on_cpu = devices[0].platform == 'cpu'
-  side = 2048 if on_cpu else 8192
+  side = 1024 if on_cpu else 8192
   matrix = jnp.ones((side, side), dtype)
   product = jax.jit(lambda a: a @ a)
   seconds = []
-  for _ in range(4):  # the first compiles
+  for _ in range(6):  # the first compiles
     began = time.perf_counter()
     product(matrix).block_until_ready()
     seconds.append(time.perf_counter() - began)

@@ -7,15 +7,13 @@ from typing import Any
 import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
-from jaxgen.objective import AXIS
-
 
 def count(function: Callable[..., Any], *arguments: Any) -> float:
   """2 x the multiplications of all matrix products and convolutions, each turn of a loop counted.
 
   Where the computation branches, the dearest branch counts.
   """
-  return total(jax.make_jaxpr(function, axis_env=[(AXIS, 1)])(*arguments).jaxpr)
+  return total(jax.make_jaxpr(function)(*arguments).jaxpr)
 
 
 def total(jaxpr: Jaxpr) -> float:

@@ -81,6 +81,8 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Path, which: str = LAST
   model, state = restore(config, workdir, dataset.image_shape, which)
   evaluation = Evaluation(model, config)
   test = dataset.test.images
+  update = parallel.train_steps(model, config.seed, config.ema_decay)
+  shape = (jax.local_device_count(), 1, config.batch_size, *dataset.image_shape)
   results = {
     'step': int(state.step),
     'checkpoint': which,
@@ -90,7 +92,9 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Path, which: str = LAST
     'raw': evaluation.measure(state.params, test),
     'cost': {
       'parameters': cost.parameters(state.params),
-      'training_flops_per_image': cost.training_flops(model, config, dataset.image_shape),
+      'training_flops_per_image': cost.training_flops(
+        update, state, jax.ShapeDtypeStruct(shape, np.uint8)
+      ),
       'network_evaluations_per_sample': cost.network_evaluations(model, state.params),
     },
   }

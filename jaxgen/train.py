@@ -60,7 +60,12 @@ def prepare(
     configuration.agree(config, workdir)
     describe(workdir, dataset)
     configuration.save(config, workdir)
-  state = jax.device_get(jax.jit(lambda: parallel.initial_state(model, config.seed))())
+  # What runs but once need not run fast: full optimization took three times as long to compile.
+  begin = jax.jit(
+    lambda: parallel.initial_state(model, config.seed),
+    compiler_options={'xla_backend_optimization_level': 1},
+  )
+  state = jax.device_get(begin())
   checkpoints = writer = processes.Mute()
   if processes.first():
     checkpoints = Checkpoints(workdir / 'checkpoints', config.checkpoint.keep)
@@ -98,6 +103,9 @@ class Run:
     self.requests.safe(start)
     if self.evaluates(start) and processes.agree(self.writer.evaluated) < start:
       self.evaluate(start, state)
+    share = config.batch_size // jax.device_count()
+    shape = (jax.local_device_count(), stride, share, *self.dataset.image_shape)
+    self.flops = cost.training_flops(self.update, state, jax.ShapeDtypeStruct(shape, np.uint8))
     self.logged = (start, time.monotonic())
 
     def read(step: int) -> np.ndarray:
@@ -128,10 +136,9 @@ class Run:
     return step == self.config.num_steps or due(step, self.config.evaluation.every)
 
   @cached_property
-  def flops(self) -> tuple[float, float]:
-    """Of an image in training, and the most that this machine does in a second."""
-    per_image = cost.training_flops(self.model, self.config, self.dataset.image_shape)
-    return per_image, cost.matrix_product_ceiling(self.config.network.dtype)
+  def ceiling(self) -> float:
+    """Floating-point operations that this machine does in a second, at the most."""
+    return cost.matrix_product_ceiling(self.config.network.dtype)
 
   @processes.together()
   def log(self, step: int) -> None:
@@ -140,11 +147,11 @@ class Run:
     before, then = self.logged
     rate = (step - before) / max(time.monotonic() - then, 1e-9)
     images_per_second = rate * self.config.batch_size
-    per_image, ceiling = self.flops  # measured at the first log, which is no time of training
-    self.logged = (step, time.monotonic())
+    utilization = images_per_second * self.flops / self.ceiling
+    self.logged = (step, time.monotonic())  # only now: the first log measures the ceiling
     costs = {
       'images_per_second': images_per_second,
-      'model_flops_utilization': images_per_second * per_image / ceiling,
+      'model_flops_utilization': utilization,
       'peak_memory_bytes': cost.peak_memory(),
     }
     self.writer.scalars(step, means | costs)

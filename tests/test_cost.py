@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import pytest
 
-from jaxgen import configuration, cost, objective
+from jaxgen import configuration, cost, objective, parallel
 from jaxgen.objective import Objective
 
 ROOT = Path(__file__).parent.parent
@@ -45,7 +46,10 @@ def test_training_flops_of_dense_networks_are_those_of_their_matrices() -> None:
   config = configuration.load(str(ROOT / 'experiments/vae.py:mnist'), None, [])
   model = objective.build(config, (28, 28, 1))
   expected = 4 * 784 * 400 + 6 * (400 * 40 + 20 * 400 + 400 * 784)
-  assert cost.training_flops(model, config, (28, 28, 1)) == expected
+  update = parallel.train_steps(model, config.seed, config.ema_decay)
+  state = jax.eval_shape(lambda: parallel.initial_state(model, config.seed))
+  batches = jax.ShapeDtypeStruct((jax.device_count(), 3, 8, 28, 28, 1), np.uint8)
+  assert cost.training_flops(update, state, batches) == expected
 
 
 def test_the_ceiling_and_the_peak_are_of_this_machine() -> None:
