@@ -90,6 +90,13 @@ class Process:
     if self.running:
       os.kill(self.pid, number)
 
+  def freeze(self) -> None:
+    """Stops it where it stands; where /proc tells, returns once every thread has stopped."""
+    self.signal(signal.SIGSTOP)
+    threads = list(Path(f'/proc/{self.pid}/task').glob('*/stat'))
+    while any(path.read_text().rpartition(') ')[2][0] != 'T' for path in threads):
+      time.sleep(0.002)
+
   def wait(self, seconds: float = 300) -> int:
     """Its exit code; minus the signal's number if one ended it."""
     self._process.join(seconds)

@@ -35,7 +35,7 @@ def test_a_second_run_in_a_workdir_is_refused_until_the_first_is_gone(
   workdir = tmp_path / 'run'
   first = Process(tmp_path / 'first', command('vae', workdir))
   first.wait_for('step 12/')
-  os.kill(first.pid, signal.SIGSTOP)
+  first.freeze()
   before = contents(workdir)
   second = Process(tmp_path / 'second', command('vae', workdir))
   assert second.wait(60) == 2
