@@ -51,7 +51,7 @@ def nested(f: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize('way', nested(None))
-@pytest.mark.parametrize(('side', 'padding'), [(3, 1), (1, 0), (2, 0), (2, 1)])
+@pytest.mark.parametrize(('side', 'padding'), [(3, 1), (1, 0), (1, 1), (2, 0), (2, 1)])
 def test_convolution_has_xlas_values_under_every_transformation(
   way: str, side: int, padding: int
 ) -> None:
@@ -67,11 +67,17 @@ def test_convolution_has_xlas_values_under_every_transformation(
 
 
 @pytest.mark.parametrize('count', [1, 3, 8])
-def test_kernel_gradients_by_groups_and_by_xla_agree(count: int) -> None:
-  x = jax.random.normal(jax.random.key(0), (count, 5, 7, 3))
-  g = jax.random.normal(jax.random.key(1), (count, 5, 7, 4))
-  a, b = convolution.kernel_gradient_by_groups(x, g, 1), convolution.xla_kernel_gradient(x, g, 1)
-  np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+@pytest.mark.parametrize(('dtype', 'tolerance'), [('float32', 1e-5), ('bfloat16', 2**-8)])
+def test_kernel_gradients_by_groups_and_by_xla_agree(
+  count: int, dtype: str, tolerance: float
+) -> None:
+  """A sum of products of bfloat16 numbers is taken in float32, and only then rounded."""
+  x = jax.random.normal(jax.random.key(0), (count, 5, 7, 3), dtype)
+  g = jax.random.normal(jax.random.key(1), (count, 5, 7, 4), dtype)
+  found = convolution.kernel_gradient_by_groups(x, g, 1)
+  assert found.dtype == dtype
+  exact = convolution.xla_kernel_gradient(x.astype('float32'), g.astype('float32'), 1)
+  np.testing.assert_allclose(found.astype('float32'), exact, rtol=tolerance, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ the processor's cache.
 A sum over the batch is out of reach for a function of one image, and so for a `custom_vjp`. Hence
 two primitives, which see the batch that `vmap` makes. Both are bilinear, and the gradients of each
 are the two again: every mode and order of differentiation is defined. On accelerators both are
-XLA's own.
+XLA's own, but for a kernel gradient of each of many batches.
 """
 
 import math
@@ -63,7 +63,7 @@ def kernel_shape(x: Any, g: Any, padding: int) -> tuple[int, int, int, int]:
 
 def xla_convolution(x: jax.Array, kernel: jax.Array, padding: int) -> jax.Array:
   """`convolve` by XLA."""
-  if len(kernel) == 1:
+  if len(kernel) == 1 and not padding:
     return x @ kernel[0, 0]
   layout = ('NHWC', 'HWIO', 'NHWC')
   edges = ((padding, padding), (padding, padding))
