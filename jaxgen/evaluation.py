@@ -65,6 +65,7 @@ class Evaluation:
 
   def figures(self, params: Params, split: data.Images) -> dict[str, np.ndarray]:
     """The objective's own figures of the first images: uint8 (rows, columns, H, W, C) by name."""
+    params = jax.device_get(params)  # else every device that holds them would draw them all
     shown = images.from_uint8(jnp.asarray(split[np.arange(min(FIGURE_ROWS, len(split)))]))
     return {
       name: np.asarray(images.to_uint8(figure(params, shown, self._figure_key)))
