@@ -11,7 +11,8 @@ def base(objective: str, dataset: str) -> ml_collections.ConfigDict:
   config.batch_size = 64
   config.ema_decay = 0.999
   config.steps_per_call = 1  # updates in one dispatch; pays for small networks
-  # Virtual devices of a CPU, in each process; 0: one a core. Pays where networks convolve.
+  # Virtual devices of a CPU, in each process; 0: one a core, but one in each of several processes.
+  # Pays where networks convolve. JAX_NUM_CPU_DEVICES in the environment goes first.
   config.cpu_devices = 1
   config.reduction = 'mean'  # or ordered: the same bits for any number of devices up to 8, slower
   config.log_every = 100

@@ -133,10 +133,7 @@ def select_devices(
   if platform:
     jax.config.update('jax_platforms', {'gpu': 'cuda'}.get(platform, platform))
   if jax.config.jax_num_cpu_devices < 1:  # nobody has told JAX, as JAX_NUM_CPU_DEVICES would
-    # Several processes may share the cores.
-    alone = place.count == 1
-    devices = parallel.cpu_devices(config) if alone else max(1, config.cpu_devices)
-    jax.config.update('jax_num_cpu_devices', devices)
+    jax.config.update('jax_num_cpu_devices', parallel.cpu_devices(config, place.count))
   cache = Path(os.environ.get('XDG_CACHE_HOME', '~/.cache')).expanduser() / 'jaxgen' / 'xla'
   if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
     jax.config.update('jax_compilation_cache_dir', str(cache))

@@ -29,13 +29,14 @@ class TrainState(NamedTuple):
   ema: Params  # exponential moving average of params
 
 
-def cpu_devices(config: ml_collections.ConfigDict) -> int:
+def cpu_devices(config: ml_collections.ConfigDict, processes: int = 1) -> int:
   """Virtual devices of this CPU: config.cpu_devices, or where that is 0, one for each core.
 
-  At most MOST_CPU_DEVICES then, and as many as the batch can be divided among.
+  At most MOST_CPU_DEVICES then, and as many as the batch can be divided among; and one in each of
+  several processes, which may share the cores.
   """
-  if config.cpu_devices:
-    return config.cpu_devices
+  if config.cpu_devices or processes > 1:
+    return max(1, config.cpu_devices)
   affinity = getattr(os, 'sched_getaffinity', None)  # not on every system
   cores = len(affinity(0)) if affinity else os.cpu_count() or 1
   return next(d for d in range(min(cores, MOST_CPU_DEVICES), 0, -1) if d == 1 or fits(config, d))

@@ -229,5 +229,7 @@ def test_unasked_a_run_takes_as_many_cores_as_share_its_batch(
   overrides = (f'--config.batch_size={batch}', f'--config.reduction={reduction}')
   config = configuration.load('experiments/ddpm.py', None, overrides)
   assert parallel.cpu_devices(config) == expected
+  assert parallel.cpu_devices(config, processes=2) == 1
   config.cpu_devices = 3
   assert parallel.cpu_devices(config) == 3
+  assert parallel.cpu_devices(config, processes=2) == 3
