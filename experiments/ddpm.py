@@ -30,6 +30,7 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config.ema_decay = 0.995
   config.steps_per_call = 5
   config.cpu_devices = 0
+  config.evaluation.batch_size = 50  # so that two devices are not given more than a sheet of 100
   config.evaluation.every = 4000
   # A thousand network evaluations a sample are dear on a CPU: score with sampler=ddim, or on a GPU.
   config.evaluation.training_samples = 0
