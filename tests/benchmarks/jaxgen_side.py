@@ -105,10 +105,11 @@ def forward(config: ml_collections.ConfigDict, shape: tuple[int, int, int]) -> W
 
 
 def sampling(config: ml_collections.ConfigDict, shape: tuple[int, int, int]) -> Work:
-  """Samples as `--mode=sample` draws them; a unit is one full chunk of every device."""
+  """Samples as `--mode=sample` draws them; a unit is one batch, divided among the devices."""
   model = objective.build(config, shape)
   params, _ = jax.jit(model.init)(jax.random.key(0))
-  count = config.evaluation.batch_size * jax.device_count()
+  count = config.evaluation.batch_size
+  config.evaluation.batch_size //= jax.device_count()
   draw = evaluation.Evaluation(model, config)
   return Work(
     repeat(lambda: draw.samples(params, count)),

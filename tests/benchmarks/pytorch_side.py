@@ -1,8 +1,8 @@
 """The same work in PyTorch, in the best form that is usual there.
 
 Images lie in memory as uint8 and a batch is one index operation: no DataLoader. The networks and
-the optimizers are those of jaxgen's config. Unlike jaxgen, nothing here keeps a moving average of
-the parameters or reports norms and metrics, which makes the comparison conservative.
+the optimizers are those of jaxgen's config, and the moving average of the parameters is kept too.
+Unlike jaxgen, nothing here reports norms and metrics, which makes the comparison conservative.
 """
 
 import os
