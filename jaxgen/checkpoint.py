@@ -143,6 +143,7 @@ class Checkpoints:
       for folder in left:
         shutil.rmtree(folder, ignore_errors=True)
       time.sleep(0.1)
+    log.warning('cannot remove what an unfinished save left: %s', ', '.join(map(str, left)))
 
   def restore(self, template: Any) -> Any | None:
     """As `restore`, and moves damaged steps out of the way, so that they can be saved anew."""

@@ -142,6 +142,17 @@ def test_what_a_killed_save_left_is_no_checkpoint_and_is_cleared(tmp_path: Path)
   assert sorted(path.name for path in folder.iterdir()) == ['2', '3']
 
 
+def test_what_cannot_be_cleared_is_named(
+  tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+  stuck = tmp_path / 'checkpoints' / 'unfinished'
+  stuck.mkdir(parents=True)
+  monkeypatch.setattr(checkpoint.shutil, 'rmtree', lambda *_, **__: None)
+  monkeypatch.setattr(checkpoint.time, 'sleep', lambda _: None)
+  with checkpoint.Checkpoints(stuck.parent, keep=2):
+    assert str(stuck) in caplog.text
+
+
 def test_another_architecture_is_named_and_left_alone(folder: Path) -> None:
   before = contents(folder)
   other = {'params': {'w': np.zeros((50, 61), np.float32)}, 'step': np.array(0, np.int64)}
