@@ -4,6 +4,7 @@ A fork server that has already imported JAX starts them, which saves seconds for
 been computed before the fork, so a process is as fresh as one that a shell starts.
 """
 
+import contextlib
 import hashlib
 import json
 import multiprocessing
@@ -11,7 +12,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -93,9 +94,14 @@ class Process:
   def freeze(self) -> None:
     """Stops it where it stands; where /proc tells, returns once every thread has stopped."""
     self.signal(signal.SIGSTOP)
-    threads = list(Path(f'/proc/{self.pid}/task').glob('*/stat'))
-    while any(path.read_text().rpartition(') ')[2][0] != 'T' for path in threads):
+    while any(state not in 'TZ' for state in self._thread_states()):
       time.sleep(0.002)
+
+  def _thread_states(self) -> Iterator[str]:
+    """Linux's letter for each thread: T stopped, Z ended, others run or wait."""
+    for stat in Path(f'/proc/{self.pid}/task').glob('*/stat'):
+      with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it may end now
+        yield stat.read_text().rpartition(') ')[2][0]
 
   def wait(self, seconds: float = 300) -> int:
     """Its exit code; minus the signal's number if one ended it."""
