@@ -103,10 +103,6 @@ class Run:
     self.requests.safe(start)
     if self.evaluates(start) and processes.agree(self.writer.evaluated) < start:
       self.evaluate(start, state)
-    share = config.batch_size // jax.device_count()
-    shape = (jax.local_device_count(), stride, share, *self.dataset.image_shape)
-    self.flops = cost.training_flops(self.update, state, jax.ShapeDtypeStruct(shape, np.uint8))
-    self.logged = (start, time.monotonic())
 
     def read(step: int) -> np.ndarray:
       images = self.dataset.train.images
@@ -115,6 +111,8 @@ class Run:
       rows = parallel.shard(np.stack(order), jax.device_count())
       return images[rows.ravel()].reshape(*rows.shape, *images.shape[1:])
 
+    self.flops = cost.training_flops(self.update, state, read(start))
+    self.logged = (start, time.monotonic())
     for step, batches in data.prefetch(read, range(start, config.num_steps, stride)):
       state, metrics = self.update(state, batches)
       self.requests.saved = None
