@@ -68,7 +68,8 @@ def test_denoisers_of_a_row_do_the_same_operations(name: str) -> None:
   from tests.benchmarks import jaxgen_side, pytorch_side
 
   few = settings.SETTINGS[name].contender('', 'forward', 'batch_size=4')
-  assert jaxgen_side.build(few).flops == pytorch_side.build(few).flops
+  # jaxgen's group norms pool their channels' means by matrix products, which are counted.
+  assert jaxgen_side.build(few).flops == pytest.approx(pytorch_side.build(few).flops, rel=0.005)
 
 
 def timing(*rates: float) -> Timing:
