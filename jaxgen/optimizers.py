@@ -1,16 +1,27 @@
-"""Config -> optax chain: clip, one of four optimizers, warmup and decay of the rate."""
+"""Config -> optax chain: clip, one of five optimizers, warmup and decay of the rate."""
 
 from collections.abc import Callable
 
+import jax
 import optax
+
+
+def matrices(params: optax.Params) -> optax.Params:
+  """Which parameters decay: kernels and embeddings, not biases nor scales of normalisations."""
+  return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
+
 
 OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
   'adam': lambda rate, b1, b2, weight_decay: optax.adam(rate, b1=b1, b2=b2),
   'adamw': lambda rate, b1, b2, weight_decay: optax.adamw(
-    rate, b1=b1, b2=b2, weight_decay=weight_decay
+    rate, b1=b1, b2=b2, weight_decay=weight_decay, mask=matrices
   ),
-  'rmsprop': lambda rate, b1, b2, weight_decay: optax.rmsprop(rate, decay=b2, momentum=b1),
-  'sgd': lambda rate, b1, b2, weight_decay: optax.sgd(rate, momentum=b1),
+  # Epsilon is added to the root, as Arjovsky's code does; inside it, gradients below 1e-4 starve.
+  'rmsprop': lambda rate, b1, b2, weight_decay: optax.rmsprop(
+    rate, decay=b2, momentum=b1, eps_in_sqrt=False
+  ),
+  'sgd': lambda rate, b1, b2, weight_decay: optax.sgd(rate),
+  'momentum': lambda rate, b1, b2, weight_decay: optax.sgd(rate, momentum=b1),
 }
 
 
@@ -28,14 +39,15 @@ def build(
   """The optimizer of one set of parameters.
 
   Args:
-    name: 'adam', 'adamw', 'rmsprop' or 'sgd'.
+    name: 'adam', 'adamw', 'rmsprop', 'sgd' or 'momentum' (SGD with a heavy ball).
     learning_rate: the rate after warmup, before decay.
     num_steps: updates until the rate has decayed to zero, under the cosine schedule.
     warmup_steps: updates over which the rate rises linearly from zero.
     schedule: 'constant' or 'cosine'.
     clip_norm: largest Euclidean norm of the gradient; 0 leaves gradients as they are.
-    weight_decay: AdamW's decoupled decay.
-    b1: decay of the mean gradient (Adam) or the momentum (RMSProp, SGD).
+    weight_decay: AdamW's decoupled decay, of `matrices` alone.
+    b1: decay of the mean gradient (Adam) or the momentum ('rmsprop', where papers have 0, and
+      'momentum'); 'sgd' has none.
     b2: decay of the mean squared gradient (Adam, RMSProp).
 
   Raises:

@@ -46,12 +46,12 @@ def test_adam_follows_its_recursion() -> None:
 
 def test_sgd_without_momentum_subtracts_gradients() -> None:
   gradients = [[1.0, -2.0], [0.5, 4.0], [-3.0, 0.1]]
-  path = walk(gradients, name='sgd', learning_rate=0.1, b1=0.0)
+  path = walk(gradients, name='sgd', learning_rate=0.1)  # whatever b1 is by default
   np.testing.assert_allclose(path, -0.1 * np.cumsum(gradients, axis=0), rtol=1e-6)
 
 
-def test_momentum_of_sgd_sums_decayed_gradients() -> None:
-  path = walk([[1.0, 2.0], [0.0, 0.0], [0.0, 0.0]], name='sgd', learning_rate=0.1, b1=0.5)
+def test_momentum_sums_decayed_gradients() -> None:
+  path = walk([[1.0, 2.0], [0.0, 0.0], [0.0, 0.0]], name='momentum', learning_rate=0.1, b1=0.5)
   weights = np.array([1.0, 1.5, 1.75])[:, None]
   np.testing.assert_allclose(path, -0.1 * weights * np.array([[1.0, 2.0]]), rtol=1e-6)
 
@@ -61,25 +61,38 @@ def test_rmsprop_divides_by_the_root_of_the_mean_square() -> None:
   np.testing.assert_allclose(path[0], [-0.1, 0.1], rtol=1e-3)  # 0.01 / sqrt(1 - 0.99)
 
 
-def test_adamw_decays_parameters_apart_from_gradients() -> None:
-  path = walk(
-    [[0.0, 0.0]] * 3, start=(2.0, -4.0), name='adamw', learning_rate=0.1, weight_decay=0.5
-  )
-  factors = (1 - 0.1 * 0.5) ** np.arange(1, 4)
-  np.testing.assert_allclose(path, factors[:, None] * np.array([[2.0, -4.0]]), rtol=1e-6)
+@pytest.mark.parametrize('size', [1e-6, 1e-3, 10.0])
+def test_rmsprop_does_not_starve_small_gradients(size: float) -> None:
+  """Arjovsky's code and PyTorch add epsilon to the root: after many equal gradients a step is the
+  rate, whatever their size.
+  """
+  path = walk([[size, -size]] * 200, name='rmsprop', learning_rate=0.01, b1=0.0, b2=0.9)
+  np.testing.assert_allclose(np.diff(path[-2:], axis=0), [[-0.01, 0.01]], rtol=0.02)
+
+
+def test_adamw_decays_matrices_apart_from_gradients_and_leaves_vectors() -> None:
+  optimizer = optimizers.build('adamw', 0.1, STEPS, weight_decay=0.5)
+  start = {'kernel': jnp.array([[2.0, -4.0]]), 'bias': jnp.array([3.0]), 'scale': jnp.ones(2)}
+  params, state = start, optimizer.init(start)
+  for _ in range(3):
+    updates, state = optimizer.update(jax.tree.map(jnp.zeros_like, params), state, params)
+    params = optax.apply_updates(params, updates)
+  np.testing.assert_allclose(params['kernel'], start['kernel'] * 0.95**3, rtol=1e-6)
+  for name in ('bias', 'scale'):
+    np.testing.assert_array_equal(params[name], start[name])
 
 
 @pytest.mark.parametrize(('gradient', 'norm'), [([30.0, 40.0], 5.0), ([0.3, 0.4], 0.5)])
 def test_clipping_bounds_the_norm_and_keeps_the_direction(
   gradient: list[float], norm: float
 ) -> None:
-  path = walk([gradient], name='sgd', learning_rate=1.0, b1=0.0, clip_norm=5.0)
+  path = walk([gradient], name='sgd', learning_rate=1.0, clip_norm=5.0)
   np.testing.assert_allclose(path[0], -norm * np.array([0.6, 0.8]), rtol=1e-6)
 
 
 def rates(**fields: float | str) -> np.ndarray:
   """The learning rate of every step: what plain SGD moves under a gradient of 1."""
-  path = walk([[1.0]] * STEPS, start=(0.0,), name='sgd', b1=0.0, learning_rate=0.5, **fields)
+  path = walk([[1.0]] * STEPS, start=(0.0,), name='sgd', learning_rate=0.5, **fields)
   return -np.diff(path[:, 0], prepend=0.0)
 
 
