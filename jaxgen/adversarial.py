@@ -116,13 +116,14 @@ def game(
     )
 
   def evaluate(params: Params, image: Image, key: Key) -> Metrics:
-    loss, metrics = play(critic_loss, params['generator'], params['critic'], image, key)
-    return metrics | {'critic_loss': loss}
+    return play(critic_loss, params['generator'], params['critic'], image, key)[1]
 
   def sample(params: Params, key: Key) -> Image:
     return generate(params['generator'], key)
 
-  return Objective(init, update, evaluate, sample)
+  # The critic has learned to judge the generator as it is, not an average of critics of the past.
+  averaged = {'generator': True, 'critic': False}
+  return Objective(init, update, evaluate, sample, averaged=averaged)
 
 
 def critic_slices(images: Images, keys: Keys, critic_steps: int) -> tuple[Images, Keys]:
@@ -141,17 +142,21 @@ def critic_slices(images: Images, keys: Keys, critic_steps: int) -> tuple[Images
 
 
 def players(config: ml_collections.ConfigDict, image_shape: tuple[int, int, int]) -> dict[str, Any]:
-  """Both networks and their optimizers as a config describes them: arguments of `game`."""
+  """Both networks and their optimizers as a config describes them: arguments of `game`.
+
+  Schedules count the generator's steps for both players, so that their warmups end together.
+  """
   network = find_module('jaxgen.networks', config.network.name)
   shape = arguments(config.network)
+  steps = config.objective.critic_steps
+  critic = config.critic_optimizer.to_dict()
+  critic['warmup_steps'] *= steps
   return {
     'generator': network.Decoder(image_shape, **shape),
     'critic': network.Encoder(1, activation=leaky_relu, **shape),
     'optimizer': {
       'generator': optimizers.build(**config.optimizer, num_steps=config.num_steps),
-      'critic': optimizers.build(
-        **config.critic_optimizer, num_steps=config.num_steps * config.objective.critic_steps
-      ),
+      'critic': optimizers.build(**critic, num_steps=config.num_steps * steps),
     },
     'image_shape': image_shape,
   }

@@ -1,8 +1,7 @@
 """What a generative model is here: four functions, and the one verb that trains it."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+import re
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -37,6 +36,8 @@ class Objective(NamedTuple):
     sample: params, key -> image.
     figures: name -> (params, images (N, H, W, C), key) -> pictures (rows, columns, H, W, C): what
       else of this model is worth looking at in TensorBoard.
+    averaged: which of the params the moving average smooths, True or False for each part of a
+      prefix of their tree; the others are taken as they are.
   """
 
   init: Callable[[Key], tuple[Params, OptState]]
@@ -44,6 +45,7 @@ class Objective(NamedTuple):
   evaluate: Callable[[Params, Image, Key], Metrics]
   sample: Callable[[Params, Key], Image]
   figures: Mapping[str, Callable[[Params, Images, Key], jax.Array]] = MappingProxyType({})
+  averaged: Any = True
 
 
 def descend(
@@ -72,7 +74,7 @@ def descend(
     return losses.mean(), jax.tree.map(jnp.mean, metrics | {'loss': losses})
 
   gradient_of = partial(jax.grad(mean_loss, has_aux=True), params)
-  gradient, metrics = REDUCTIONS[_reduction.get()](gradient_of, batch)
+  gradient, metrics = REDUCTIONS[reducing.value](gradient_of, batch)
   updates, opt_state = optimizer.update(gradient, opt_state, params)
   params = optax.apply_updates(params, updates)
   norms = {
@@ -82,13 +84,32 @@ def descend(
   return params, opt_state, metrics | norms
 
 
-def mean_reduction(gradient_of: Callable[..., Any], batch: tuple[jax.Array, ...]) -> Any:
+def average(function: Callable[..., Any], *batch: jax.Array) -> Any:
+  """The mean of a function of ONE example over the whole batch, on all devices.
+
+  For algorithms that do not `descend`: it averages as the run does, in order where that is asked.
+
+  Args:
+    function: *example -> a pytree of arrays.
+    *batch: arrays whose leading axis is this device's share of the batch.
+
+  Returns:
+    The means, equal on every device.
+  """
+
+  def mean(*examples: jax.Array) -> Any:
+    return jax.tree.map(lambda values: values.mean(axis=0), jax.vmap(function)(*examples))
+
+  return REDUCTIONS[reducing.value](mean, batch)
+
+
+def mean_reduction(mean_of: Callable[..., Any], batch: tuple[jax.Array, ...]) -> Any:
   """The mean over devices of each device's mean: fast; equal for any device count to rounding."""
-  found = gradient_of(*batch)
+  found = mean_of(*batch)
   return found if jax.lax.axis_size(AXIS) == 1 else jax.lax.pmean(found, AXIS)
 
 
-def ordered_reduction(gradient_of: Callable[..., Any], batch: tuple[jax.Array, ...]) -> Any:
+def ordered_reduction(mean_of: Callable[..., Any], batch: tuple[jax.Array, ...]) -> Any:
   """The mean over BLOCKS fixed blocks of the batch, summed in one order on any number of devices.
 
   The bits are the same on 1, 2, 4 and 8 devices. Block b holds the images whose place in the
@@ -98,7 +119,7 @@ def ordered_reduction(gradient_of: Callable[..., Any], batch: tuple[jax.Array, .
   devices = jax.lax.axis_size(AXIS)
   blocks = BLOCKS // devices  # on this device: block k * devices + device
   cut = tuple(jnp.swapaxes(a.reshape(-1, blocks, *a.shape[1:]), 0, 1) for a in batch)
-  _, here = jax.lax.scan(lambda _, block: (None, gradient_of(*block)), None, cut)
+  _, here = jax.lax.scan(lambda _, block: (None, mean_of(*block)), None, cut)
   there = jax.lax.all_gather(here, AXIS, axis=1)  # (blocks, devices, ...), in block order
   total, _ = jax.lax.scan(
     lambda total, block: (jax.tree.map(jnp.add, total, block), None),
@@ -110,25 +131,18 @@ def ordered_reduction(gradient_of: Callable[..., Any], batch: tuple[jax.Array, .
 
 BLOCKS = 16  # two or more on each of up to 8 devices, as XLA unrolls a loop of one
 REDUCTIONS = {'mean': mean_reduction, 'ordered': ordered_reduction}
-_reduction: ContextVar[str] = ContextVar('reduction', default='mean')
-
-
-@contextmanager
-def reducing(name: str) -> Iterator[None]:
-  """While a step is traced: how `descend` averages over the batch, 'mean' or 'ordered'.
-
-  A property of the run, which no objective needs to know.
-  """
-  token = _reduction.set(name)
-  try:
-    yield
-  finally:
-    _reduction.reset(token)
+# While a step is traced: how the batch is averaged over. A property of the run, which no objective
+# needs to know, and of the keys under which JAX keeps what it has traced.
+reducing = jax.make_user_context('mean')
 
 
 def prefix(name: str, metrics: Metrics) -> Metrics:
   """Puts `name/` before every metric, for objectives that descend on several losses."""
   return {f'{name}/{key}': value for key, value in metrics.items()}
+
+
+# How Python says that a config's fields are not the arguments of what it configures.
+MISFIT = re.compile(r'unexpected keyword argument|missing \d+ required|multiple values for')
 
 
 def build(config: ml_collections.ConfigDict, image_shape: tuple[int, int, int]) -> Objective:
@@ -142,6 +156,8 @@ def build(config: ml_collections.ConfigDict, image_shape: tuple[int, int, int]) 
     objective = module.build(config, image_shape)
     jax.eval_shape(objective.init, jax.random.key(0))  # the network's own checks, in milliseconds
   except (TypeError, ValueError) as error:
+    if isinstance(error, TypeError) and not MISFIT.search(str(error)):
+      raise  # a fault of the program, which its author wants to see whole
     raise UserError(
       f'objective {config.objective.name!r} cannot be built for images of shape {image_shape}: '
       f'{error}'

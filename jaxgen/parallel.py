@@ -73,13 +73,23 @@ def on_all_devices(state: TrainState) -> TrainState:
   return jax.tree.map(partial(jax.make_array_from_process_local_data, everywhere), state)
 
 
-def moving_average(ema: Params, params: Params, decay: float, step: jax.Array) -> Params:
+def moving_average(
+  ema: Params, params: Params, decay: float, step: jax.Array, averaged: Any = True
+) -> Params:
   """ema <- d ema + (1 - d) params, with d = min(decay, (1 + step) / (10 + step)).
 
   The ramp forgets the random initial parameters within a few steps, however short the run.
+  What is not `averaged` (see `Objective`), and whole numbers, are the newest.
   """
   d = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
-  return jax.tree.map(lambda average, new: d * average + (1.0 - d) * new, ema, params)
+
+  def smooth(average: jax.Array, new: jax.Array) -> jax.Array:
+    return d * average + (1.0 - d) * new if jnp.issubdtype(new.dtype, jnp.inexact) else new
+
+  def part(wanted: bool, average: Params, new: Params) -> Params:
+    return jax.tree.map(smooth, average, new) if wanted else new
+
+  return jax.tree.map(part, averaged, ema, params)
 
 
 def train_step(
@@ -99,7 +109,7 @@ def train_step(
       params, opt_state, metrics = objective.update(
         state.params, state.opt_state, pixels.from_uint8(batch), keys
       )
-    ema = moving_average(state.ema, params, ema_decay, state.step)
+    ema = moving_average(state.ema, params, ema_decay, state.step, objective.averaged)
     return TrainState(state.step + 1, params, opt_state, ema), metrics
 
   return step

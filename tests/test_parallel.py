@@ -233,3 +233,14 @@ def test_unasked_a_run_takes_as_many_cores_as_share_its_batch(
   config.cpu_devices = 3
   assert parallel.cpu_devices(config) == 3
   assert parallel.cpu_devices(config, processes=2) == 3
+
+
+def test_what_is_not_averaged_is_the_newest() -> None:
+  """A prefix of the tree says which parts are; whole numbers, as counters are, never are."""
+  old = {'generator': {'w': jnp.zeros(2), 'count': jnp.int32(3)}, 'critic': {'w': jnp.zeros(2)}}
+  new = {'generator': {'w': jnp.ones(2), 'count': jnp.int32(4)}, 'critic': {'w': jnp.ones(2)}}
+  averaged = {'generator': True, 'critic': False}
+  found = parallel.moving_average(old, new, 0.75, jnp.int32(1000), averaged)
+  np.testing.assert_allclose(found['generator']['w'], 0.25)
+  np.testing.assert_array_equal(found['critic']['w'], 1.0)
+  assert (found['generator']['count'], found['generator']['count'].dtype) == (4, jnp.int32)
