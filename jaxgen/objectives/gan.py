@@ -37,7 +37,7 @@ def discriminator_loss(f: Critic, real: Image, fake: Image, key: Key) -> tuple[j
   real_logit, fake_logit = f(real), f(fake)
   v = value(real_logit, fake_logit)
   return -v, {
-    'value_above_equilibrium': v + 2.0 * jnp.log(2.0),
+    'value_above_equilibrium_nats': v + 2.0 * jnp.log(2.0),
     'd_real': nn.sigmoid(real_logit),
     'd_fake': nn.sigmoid(fake_logit),
   }

@@ -6,13 +6,15 @@ estimate is K times W; the penalty of Gulrajani et al. 2017 aims at K = 1.
 """
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import ml_collections
+import optax
 
 from jaxgen.adversarial import Critic, game, players
-from jaxgen.objective import Image, Key, Metrics, Objective, arguments
+from jaxgen.objective import Image, Key, Metrics, Objective, Params, arguments
 
 
 def distance(f: Critic, real: Image, fake: Image) -> jax.Array:
@@ -23,7 +25,8 @@ def distance(f: Critic, real: Image, fake: Image) -> jax.Array:
 def slope(f: Critic, real: Image, fake: Image, key: Key) -> jax.Array:
   """|grad f| at a point drawn uniformly between x and G(z) (Gulrajani et al. 2017, alg. 1)."""
   alpha = jax.random.uniform(key)
-  return jnp.linalg.norm(jax.grad(f)(alpha * real + (1.0 - alpha) * fake).ravel())
+  gradient = jax.grad(f)(alpha * real + (1.0 - alpha) * fake)
+  return optax.safe_norm(gradient.ravel(), 0.0)  # whose own gradient at 0 is 0, not NaN
 
 
 def critic_loss(
@@ -32,12 +35,26 @@ def critic_loss(
   """-(f(x) - f(G(z))) + lambda (slope - 1)^2 (Gulrajani et al. 2017, eq. 3); lambda may be 0."""
   w = distance(f, real, fake)
   loss = -w + penalty * (slope(f, real, fake, key) - 1.0) ** 2 if penalty else -w
-  return loss, {'distance': w}
+  return loss, {'distance_in_critic_units': w}
 
 
 def generator_loss(f: Critic, real: Image, fake: Image, key: Key) -> tuple[jax.Array, Metrics]:
   """-f(G(z)), with the slope of the critic that has just been trained."""
   return -f(fake), {'critic_slope': slope(f, real, fake, key)}
+
+
+def clip_weights(critic: Params, window: float) -> Params:
+  """Weights and biases into [-window, window] (Arjovsky et al. 2017, alg. 1).
+
+  Scales of normalisations, which begin at 1, into [-1, 1]: the small window would silence them,
+  and the set of critics stays compact all the same.
+  """
+
+  def clip(path: tuple[Any, ...], weight: jax.Array) -> jax.Array:
+    limit = 1.0 if path[-1].key == 'scale' else window
+    return jnp.clip(weight, -limit, limit)
+
+  return jax.tree_util.tree_map_with_path(clip, critic)
 
 
 def build(config: ml_collections.ConfigDict, image_shape: tuple[int, int, int]) -> Objective:
@@ -55,7 +72,7 @@ def build(config: ml_collections.ConfigDict, image_shape: tuple[int, int, int]) 
     raise ValueError(f'objective.clip={clip} and objective.penalty={penalty} must be positive')
   if constraint == 'clip':
     penalty = 0.0
-    hyperparameters['project'] = partial(jax.tree.map, lambda w: jnp.clip(w, -clip, clip))
+    hyperparameters['project'] = partial(clip_weights, window=clip)
   return game(
     critic_loss=partial(critic_loss, penalty=penalty),
     generator_loss=generator_loss,

@@ -119,7 +119,7 @@ def test_metrics_of_the_discriminator() -> None:
   loss, metrics = gan.discriminator_loss(f, real, fake, jax.random.key(0))
   d_real, d_fake = 1 / (1 + np.exp(-2.0)), 1 / (1 + np.exp(1.0))
   v = np.log(d_real) + np.log(1 - d_fake)
-  expected = {'d_real': d_real, 'd_fake': d_fake, 'value_above_equilibrium': v - EQUILIBRIUM}
+  expected = {'d_real': d_real, 'd_fake': d_fake, 'value_above_equilibrium_nats': v - EQUILIBRIUM}
   assert metrics.keys() == expected.keys()
   for name, value in expected.items():
     assert metrics[name] == pytest.approx(value, rel=1e-5)

@@ -42,8 +42,8 @@ def test_penalty_is_zero_for_unit_slope_and_quadratic_beside_it() -> None:
   for norm, expected in ((1.0, 0.0), (3.0, 4.0 * PENALTY), (0.5, 0.25 * PENALTY)):
     f = linear(0.6 * norm, 0.8 * norm)
     loss, metrics = wgan.critic_loss(f, REAL, FAKE, KEY, PENALTY)
-    assert loss + metrics['distance'] == pytest.approx(expected, abs=1e-5)
-    assert metrics['distance'] == pytest.approx(norm * 1.4 * 0.75, rel=1e-5)
+    assert loss + metrics['distance_in_critic_units'] == pytest.approx(expected, abs=1e-5)
+    assert metrics['distance_in_critic_units'] == pytest.approx(norm * 1.4 * 0.75, rel=1e-5)
   assert wgan.critic_loss(linear(3.0, 4.0), REAL, FAKE, KEY, 0.0)[0] == pytest.approx(-5.25)
 
 
@@ -146,7 +146,7 @@ def test_clipped_critic_stays_in_its_window(hidden: tuple[int, ...]) -> None:
 def test_estimate_of_a_clipped_linear_critic_is_its_window_times_the_shift(clip: float) -> None:
   """Over weights in [-c, c] the supremum of w . (E x - E G) is c |E x - E G|_1."""
   _, metrics, shift = train(clip, ())
-  estimate = np.mean([values['critic/distance'] for values in metrics[-3:]])
+  estimate = np.mean([values['critic/distance_in_critic_units'] for values in metrics[-3:]])
   assert estimate == pytest.approx(clip * np.abs(shift).sum(), rel=0.1)
   slope = metrics[-1]['generator/critic_slope']
   assert slope == pytest.approx(clip * np.sqrt(3), rel=1e-4)  # all weights at their bounds
@@ -155,6 +155,18 @@ def test_estimate_of_a_clipped_linear_critic_is_its_window_times_the_shift(clip:
 def test_penalty_leaves_weights_free() -> None:
   params = built(0.01, (8, 8), 'penalty').init(KEY)[0]
   assert max(np.abs(leaf).max() for leaf in jax.tree.leaves(params['critic'])) > 0.1
+
+
+def test_clipping_leaves_the_scales_of_normalisations_room() -> None:
+  critic = {
+    'Dense_0': {'kernel': jnp.array([[0.5, -0.005]]), 'bias': jnp.array([-2.0])},
+    'LayerNorm_0': {'scale': jnp.array([1.0, -3.0, 0.2]), 'bias': jnp.array([0.3])},
+  }
+  found = wgan.clip_weights(critic, 0.01)
+  np.testing.assert_allclose(found['Dense_0']['kernel'], [[0.01, -0.005]])
+  np.testing.assert_allclose(found['Dense_0']['bias'], [-0.01])
+  np.testing.assert_allclose(found['LayerNorm_0']['scale'], [1.0, -1.0, 0.2])
+  np.testing.assert_allclose(found['LayerNorm_0']['bias'], [0.01])
 
 
 @pytest.mark.parametrize(
