@@ -48,6 +48,7 @@ def base(objective: str, dataset: str) -> ml_collections.ConfigDict:
   config.evaluation.training_samples = 1000  # scored during training; 0: none
   config.evaluation.num_samples = 1000  # that --mode=evaluate draws and scores; 0: none
   config.evaluation.seeds = 1  # sets of samples that --mode=evaluate draws
+  config.evaluation.classifier_weights = ''  # a file, in place of the data's own classifier
   config.evaluation.inception_weights = ''  # a file, for distances in inception's features too
   config.evaluation.s4_legacy_weights = ''  # a file, for the one report's distance, see README
   return config
@@ -62,7 +63,7 @@ def optimizer(name: str, learning_rate: float, **fields: float) -> ml_collection
   section.schedule = 'constant'
   section.clip_norm = 0.0
   section.weight_decay = 0.0
-  section.b1 = 0.9
+  section.b1 = 0.9  # Adam's; the momentum of `rmsprop` and `momentum`
   section.b2 = 0.999
   section.update(fields)
   return section

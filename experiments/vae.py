@@ -8,12 +8,12 @@ from experiments import common
 def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config = common.base('vae', dataset)
   config.objective.latent = 20
-  config.objective.likelihood = 'bernoulli'  # or gaussian
-  config.objective.log_variance = 0.0  # of the Gaussian likelihood; log 0.5 is squared error
+  config.objective.likelihood = 'bernoulli'  # or gaussian, discretized_gaussian
+  config.objective.log_variance = 0.0  # of a Gaussian likelihood; log 0.5 is squared error
   config.objective.learn_variance = False
   config.objective.beta = 1.0
   config.objective.samples = 1  # K of the training bound
-  config.objective.importance_samples = 10  # K of the bound in evaluation
+  config.evaluation.importance_samples = 10  # K of the importance-weighted bound
   config.network.name = 'mlp'  # or convolutional, with hidden=(32,64)
   config.network.hidden = (400,)
   config.steps_per_call = 20

@@ -15,6 +15,7 @@ from ml_collections import config_flags
 
 from jaxgen.errors import UserError, suggest
 from jaxgen.images import write_whole
+from jaxgen.migration import modernise
 from jaxgen.objective import BLOCKS, REDUCTIONS
 
 FILE = 'config.json'
@@ -22,9 +23,8 @@ FILE = 'config.json'
 # Fields that change what is watched and kept, not what is computed: a run may resume with others.
 # Data may move, and be held in memory or not: `workdir.describe` checks that they are the same.
 FREE = (
-  *('log_every', 'checkpoint.', 'evaluation.', 'data.path', 'data.memory_limit', 'cpu_devices'),
-  *('objective.sampler', 'objective.sampling_steps', 'objective.eta'),
-  *('objective.bound_samples', 'objective.importance_samples', 'objective.evaluation_times'),
+  *('log_every', 'checkpoint.', 'evaluation.', 'sampler.'),
+  *('data.path', 'data.memory_limit', 'cpu_devices'),
 )
 
 # What every config holds; objectives, networks and optimizers check their own sections.
@@ -39,16 +39,17 @@ REQUIRED = {
   **dict.fromkeys(('data.name', 'data.path', 'objective.name', 'network.name'), str),
   **dict.fromkeys(('optimizer.name', 'reduction', 'checkpoint.best'), str),
   **dict.fromkeys(('evaluation.inception_weights', 'evaluation.s4_legacy_weights'), str),
+  'evaluation.classifier_weights': str,
 }
 
 # Integers that may be zero, where it means none, never, as it is, or only at the end.
 MAY_BE_ZERO = (
   *('seed', 'cpu_devices', 'checkpoint.every', 'evaluation.every'),
   *('evaluation.training_samples', 'evaluation.num_samples'),
-  *('data.', 'optimizer.', 'objective.'),
+  *('data.', 'optimizer.', 'objective.', 'sampler.'),
 )
 DTYPES = ('float32', 'bfloat16')
-SIZES = ('latent', 'samples', 'importance_samples', 'critic_steps', 'timesteps', 'sampling_steps')
+SIZES = ('latent', 'samples', 'critic_steps', 'timesteps', 'steps')
 
 
 def load(
@@ -235,7 +236,7 @@ def read(workdir: Path) -> ml_collections.ConfigDict:
     saved = json.loads(path.read_text())
     if not isinstance(saved, dict):
       raise TypeError(f'it holds {type(saved).__name__}, not a dict')
-    return ml_collections.ConfigDict(tuples(saved))
+    return ml_collections.ConfigDict(tuples(modernise(saved)))
   except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
     raise UserError(f'cannot read {path}: {error}') from error
 
@@ -247,11 +248,16 @@ def tuples(value: Any) -> Any:
   return tuple(map(tuples, value)) if isinstance(value, list) else value
 
 
-def agree(config: ml_collections.ConfigDict, workdir: Path) -> None:
+def agree(config: ml_collections.ConfigDict, workdir: Path, trained: bool = False) -> None:
   """Checks that a config can resume the run in a workdir, if there is one.
 
   A run may resume with other FREE fields. With constant learning rates it may also go on to a
   larger num_steps: no step depends on how many follow.
+
+  Args:
+    config: of what is to be done.
+    workdir: where a run may be.
+    trained: whether it is only sampled from or evaluated, for which another seed may be chosen.
 
   Raises:
     UserError: names the fields that differ and would change the run's results.
@@ -259,7 +265,7 @@ def agree(config: ml_collections.ConfigDict, workdir: Path) -> None:
   if not (workdir / FILE).exists():
     return
   saved, wanted = (dict(flatten(c.to_dict())) for c in (read(workdir), config))
-  free = FREE + (('num_steps',) if extends(saved, wanted) else ())
+  free = FREE + (('num_steps',) if extends(saved, wanted) else ()) + ('seed',) * trained
   different = [
     f'  {name}: {saved.get(name)!r} there, {wanted.get(name)!r} now'
     for name in sorted(saved.keys() | wanted.keys())

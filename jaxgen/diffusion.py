@@ -1,8 +1,9 @@
 """Gaussian diffusion in discrete time: schedules, kernels and posteriors (Ho et al. 2020, sec. 2).
 
 Symbols: beta_t variance of step t, alpha_bar_t = prod_s (1 - beta_s) with alpha_bar_0 = 1, x_0
-data, x_t its noisy version, eps ~ N(0, I). Coefficients are made in float64 with numpy, where
-1 - alpha_bar keeps its digits, and only then handed to the model; arrays run over t = 0 ... T.
+data, x_t = a_t x_0 + s_t eps its noisy version with a_t^2 = alpha_bar_t, s_t^2 = 1 - alpha_bar_t
+and eps ~ N(0, I). Coefficients are made in float64 with numpy, where 1 - alpha_bar keeps its
+digits, and only then handed to the model; arrays run over t = 0 ... T.
 """
 
 from typing import NamedTuple
@@ -46,19 +47,19 @@ def alpha_bars(schedule: str, timesteps: int) -> np.ndarray:
   return np.concatenate([[1.0], np.cumprod(1.0 - betas)])
 
 
-def diffuse(x_0: jax.Array, noise: jax.Array, alpha_bar: ArrayLike) -> jax.Array:
-  """x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps (eq. 4)."""
-  return jnp.sqrt(alpha_bar) * x_0 + jnp.sqrt(1.0 - alpha_bar) * noise
+def diffuse(x_0: jax.Array, noise: jax.Array, a: ArrayLike, s: ArrayLike) -> jax.Array:
+  """x_t = a x_0 + s eps (eq. 4)."""
+  return a * x_0 + s * noise
 
 
-def predict_x_0(x_t: jax.Array, noise: jax.Array, alpha_bar: ArrayLike) -> jax.Array:
+def predict_x_0(x_t: jax.Array, noise: jax.Array, a: ArrayLike, s: ArrayLike) -> jax.Array:
   """The x_0 that `diffuse` would have taken to x_t with this noise (eq. 15)."""
-  return (x_t - jnp.sqrt(1.0 - alpha_bar) * noise) / jnp.sqrt(alpha_bar)
+  return (x_t - s * noise) / a
 
 
-def score(noise: jax.Array, alpha_bar: ArrayLike) -> jax.Array:
-  """grad log p_t(x_t) = -E[eps | x_t] / sqrt(1 - alpha_bar_t) (Tweedie's formula)."""
-  return -noise / jnp.sqrt(1.0 - alpha_bar)
+def score(noise: jax.Array, s: ArrayLike) -> jax.Array:
+  """grad log p_t(x_t) = -E[eps | x_t] / s (Tweedie's formula)."""
+  return -noise / s
 
 
 def posterior_variance(alpha_bar_t: ArrayLike, alpha_bar_s: ArrayLike) -> ArrayLike:
@@ -91,11 +92,18 @@ def reverse_steps(
 
   Returns:
     float64 arrays (len(times) - 1,), in the order of decreasing t.
+
+  Raises:
+    ValueError: eta is negative, or would add more noise than there is at some time.
   """
   t, s = times[1:][::-1], times[:-1][::-1]
   abar_t, abar_s = alpha_bar[t], alpha_bar[s]
   small = posterior_variance(abar_t, abar_s)
-  direct = np.sqrt((1.0 - abar_s - eta**2 * small) / (1.0 - abar_t))
+  kept = 1.0 - abar_s - eta**2 * small
+  if eta < 0.0 or kept.min() < -1e-12:  # rounding is no excess
+    most = np.sqrt(np.min((1.0 - abar_s)[s > 0] / small[s > 0], initial=np.inf))
+    raise ValueError(f'sampler.eta={eta} must lie between 0 and, on these steps, {most:.4g}')
+  direct = np.sqrt(np.maximum(kept, 0.0) / (1.0 - abar_t))
   added = eta**2 * (small if variance == 'small' else 1.0 - abar_t / abar_s)
   return Reverse(
     t=t,
@@ -113,7 +121,7 @@ def sampling_times(timesteps: int, steps: int) -> np.ndarray:
   """
   if not 1 <= steps <= timesteps:
     raise ValueError(
-      f'objective.sampling_steps={steps} must lie between 1 and objective.timesteps={timesteps}'
+      f'sampler.steps={steps} must lie between 1 and objective.timesteps={timesteps}'
     )
   return np.round(np.linspace(0, timesteps, steps + 1)).astype(int)
 
@@ -121,7 +129,8 @@ def sampling_times(timesteps: int, steps: int) -> np.ndarray:
 class Kernel(NamedTuple):
   """What the bound needs of every step t - 1 <- t, float32 (T + 1,), indexed by t."""
 
-  alpha_bar: jax.Array
+  a: jax.Array  # sqrt(alpha_bar), of the signal in x_t
+  s: jax.Array  # sqrt(1 - alpha_bar), of the noise in x_t
   from_x_0: jax.Array  # the posterior mean's dependence on x_0 (eq. 7)
   variance_q: jax.Array  # of the posterior q(x_{t-1} | x_t, x_0)
   variance_p: jax.Array  # of the model p(x_{t-1} | x_t)
@@ -137,11 +146,9 @@ def kernel(alpha_bar: np.ndarray, variance: str) -> Kernel:
   small = posterior_variance(alpha_bar[1:], alpha_bar[:-1])
   model = small if variance == 'small' else 1.0 - alpha_bar[1:] / alpha_bar[:-1]
   model = np.concatenate([small[1:2], model[1:]])
-  columns = steps.from_x_0[::-1], small, model
-  return Kernel(
-    jnp.asarray(alpha_bar, jnp.float32),
-    *(jnp.asarray(np.concatenate([[0.0], column]), jnp.float32) for column in columns),
-  )
+  columns = (np.concatenate([[0.0], c]) for c in (steps.from_x_0[::-1], small, model))
+  tables = np.sqrt(alpha_bar), np.sqrt(1.0 - alpha_bar), *columns
+  return Kernel(*(jnp.asarray(table, jnp.float32) for table in tables))
 
 
 def normal_kl(

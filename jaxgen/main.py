@@ -104,7 +104,9 @@ def run(options: argparse.Namespace, config: ml_collections.ConfigDict, workdir:
       return stopped.exit_code
     except processes.PeerFailed:
       return 2
-  elif options.mode == 'sample':
+    return 0
+  configuration.agree(config, workdir, trained=True)
+  if options.mode == 'sample':
     from jaxgen.inference import sample
 
     sample(config, workdir, options.num_samples, options.parameters, options.checkpoint)

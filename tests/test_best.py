@@ -40,7 +40,7 @@ def train(workdir: Path, **fields: Any) -> list[dict[str, Any]]:
   overrides = [f'--config.{name}={value}' for name, value in named.items()]
   assert main([f'--config={ROOT}/experiments/vae.py', f'--workdir={workdir}', *overrides]) == 0
   records = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
-  return [record for record in records if 'validation/elbo_nats' in record]
+  return [record for record in records if 'validation/elbo_bernoulli_surrogate_nats' in record]
 
 
 def test_samples_are_scored_and_the_best_step_is_kept(tmp_path: Path) -> None:
@@ -67,9 +67,12 @@ def test_samples_are_scored_and_the_best_step_is_kept(tmp_path: Path) -> None:
 
 
 def test_better_may_be_higher(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-  fields = {'checkpoint__best': '-validation/elbo_nats', 'evaluation__training_samples': 0}
+  fields = {
+    'checkpoint__best': '-validation/elbo_bernoulli_surrogate_nats',
+    'evaluation__training_samples': 0,
+  }
   found = train(tmp_path, **fields)
-  best = max(found, key=lambda record: record['validation/elbo_nats'])['step']
+  best = max(found, key=lambda record: record['validation/elbo_bernoulli_surrogate_nats'])['step']
   assert checkpoint.steps(tmp_path / 'best') == [best]
   capsys.readouterr()
   assert main(['--mode=sample', f'--workdir={tmp_path}', '--checkpoint=best']) == 0
@@ -87,7 +90,10 @@ def test_a_resumed_run_knows_the_best_so_far(tmp_path: Path) -> None:
 
 def test_a_name_of_no_number_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
   train(tmp_path, checkpoint__best='score/fdi')
-  assert "'score/fdi', to keep the best of: validation/elbo_nats" in capsys.readouterr().out
+  assert (
+    "'score/fdi', to keep the best of: validation/elbo_bernoulli_surrogate_nats"
+    in capsys.readouterr().out
+  )
   assert main(['--mode=sample', f'--workdir={tmp_path}', '--checkpoint=best']) == 2
   error = capsys.readouterr().err
   assert 'holds no best checkpoint' in error

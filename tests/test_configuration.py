@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import string
 from pathlib import Path
 from typing import Any
@@ -201,6 +202,26 @@ def test_fields_that_change_no_result_may_change(tmp_path: Path) -> None:
   ]
   configuration.save(config('vae', *(f'--config.{field}' for field in free)), tmp_path)
   assert configuration.read(tmp_path).log_every == 40
+
+
+def test_a_trained_model_changes_in_nothing_but_its_sampling(tmp_path: Path) -> None:
+  configuration.save(config('ddpm'), tmp_path)
+  free = ('seed=3', 'sampler.name=ddim', 'sampler.steps=5', 'evaluation.num_samples=7')
+  sampled = config('ddpm', *(f'--config.{field}' for field in free))
+  configuration.agree(sampled, tmp_path, trained=True)
+  with pytest.raises(UserError, match='seed: 0 there, 3 now'):
+    configuration.agree(sampled, tmp_path)
+  for field, there in {
+    'objective.timesteps=500': 1000,
+    'objective.schedule=cosine': 'linear',
+    'objective.variance=large': 'small',
+    'network.dtype=bfloat16': 'float32',
+    'data.test_fraction=0.7': 0.2,
+  }.items():
+    name, _, now = field.partition('=')
+    now = now if isinstance(there, str) else type(there)(now)
+    with pytest.raises(UserError, match=f'{re.escape(name)}: {there!r} there, {now!r} now'):
+      configuration.agree(config('ddpm', f'--config.{field}'), tmp_path, trained=True)
 
 
 def test_a_run_at_a_constant_rate_may_be_made_longer_but_not_shorter(tmp_path: Path) -> None:

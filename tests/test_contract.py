@@ -31,8 +31,8 @@ SMALL = {
   'network.attention': (),
   'objective.latent': 4,
   'objective.timesteps': 30,
-  'objective.sampling_steps': 5,
-  'objective.bound_samples': 3,
+  'sampler.steps': 5,
+  'evaluation.bound_samples': 3,
 }
 
 # Adam's first step is the rate times a sign, which makes rounding visible where a gradient is 0.

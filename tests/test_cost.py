@@ -34,8 +34,8 @@ def test_network_evaluations_are_counted() -> None:
 )
 def test_network_evaluations_of_experiments(experiment: str, evaluations: int) -> None:
   config = configuration.load(str(ROOT / f'experiments/{experiment}.py'), None, [])
-  if 'sampling_steps' in config.objective:
-    config.objective.sampling_steps = 5
+  if 'sampler' in config:
+    config.sampler.steps = 5
   model = objective.build(config, (8, 8, 1))
   params = jax.eval_shape(model.init, jax.random.key(0))[0]
   assert cost.network_evaluations(model, params) == evaluations

@@ -27,9 +27,9 @@ SMALL = {
   'network.hidden': (16, 16),
   'network.channels': 8,
   'objective.timesteps': 20,
-  'objective.sampling_steps': 4,
-  'objective.bound_samples': 4,
-  'objective.evaluation_times': 2,
+  'sampler.steps': 4,
+  'evaluation.bound_samples': 4,
+  'evaluation.times': 2,
   'objective.schedule': 'cosine',
 }
 

@@ -44,8 +44,9 @@ def flow_matching(
   network: nn.Module,
   optimizer: optax.GradientTransformation,
   image_shape: tuple[int, int, int],
-  sampling_steps: int = 50,
-  evaluation_times: int = 8,
+  sampler: str = 'heun',
+  steps: int = 50,
+  times: int = 8,
 ) -> Objective:
   """A continuous flow learned by regression on velocities.
 
@@ -53,17 +54,17 @@ def flow_matching(
     network: (x_t (H, W, C), t scaled to 0 ... 1000) -> (H, W, C).
     optimizer: of the network.
     image_shape: (H, W, C).
-    sampling_steps: of Heun's method, two network evaluations each.
-    evaluation_times: times at which `evaluate` looks, one from each of so many equal strata.
+    sampler: 'heun', the only one so far.
+    steps: of Heun's method, two network evaluations each.
+    times: times at which `evaluate` looks, one from each of so many equal strata.
 
   Raises:
-    ValueError: no sampling steps or evaluation times.
+    ValueError: an unknown sampler, no steps of it, or no times.
   """
-  if min(sampling_steps, evaluation_times) < 1:
-    raise ValueError(
-      f'objective.sampling_steps={sampling_steps} and objective.evaluation_times='
-      f'{evaluation_times} must be at least 1'
-    )
+  if sampler != 'heun':
+    raise ValueError(f'sampler.name={sampler!r}; choose heun')
+  if min(steps, times) < 1:
+    raise ValueError(f'sampler.steps={steps} and evaluation.times={times} must be at least 1')
 
   def init(key: Key) -> tuple[Params, OptState]:
     params = network.init(key, jnp.zeros(image_shape), jnp.float32(0))
@@ -82,25 +83,23 @@ def flow_matching(
     return regression(params, x_1, jax.random.uniform(time_key), noise_key), {}
 
   def evaluate(params: Params, x_1: Image, key: Key) -> Metrics:
-    keys = jax.random.split(key, evaluation_times + 1)
-    strata = jnp.arange(evaluation_times) + jax.random.uniform(keys[0], (evaluation_times,))
-    losses = jax.vmap(regression, in_axes=(None, None, 0, 0))(
-      params, x_1, strata / evaluation_times, keys[1:]
-    )
-    return {'loss': losses.mean()}
+    keys = jax.random.split(key, times + 1)
+    strata = jnp.arange(times) + jax.random.uniform(keys[0], (times,))
+    errors = jax.vmap(regression, in_axes=(None, None, 0, 0))(params, x_1, strata / times, keys[1:])
+    return {'velocity_squared_error': errors.mean()}
 
   def trajectory(params: Params, key: Key, frames: int) -> jax.Array:
     """Heun's method as (frames, H, W, C): x at evenly spaced moments, the sample last."""
-    h = 1.0 / sampling_steps
+    h = 1.0 / steps
 
     def forth(carry: tuple[Image, jax.Array], i: jax.Array) -> tuple:
       x, shown = carry
       slope = v(params, x, i * h)
       x = x + 0.5 * h * (slope + v(params, x + h * slope, (i + 1) * h))
-      return (x, shown.at[i * frames // sampling_steps].set(x)), None
+      return (x, shown.at[i * frames // steps].set(x)), None
 
     start = (jax.random.normal(key, image_shape), jnp.zeros((frames, *image_shape)))
-    (_, shown), _ = jax.lax.scan(forth, start, jnp.arange(sampling_steps))
+    (_, shown), _ = jax.lax.scan(forth, start, jnp.arange(steps))
     return shown
 
   def sample(params: Params, key: Key) -> Image:
@@ -109,7 +108,7 @@ def flow_matching(
   def flow(params: Params, images: Images, key: Key) -> jax.Array:
     """Each row: one sample on its way from noise."""
     keys = jax.random.split(key, len(images))
-    return jax.vmap(trajectory, in_axes=(None, 0, None))(params, keys, min(FRAMES, sampling_steps))
+    return jax.vmap(trajectory, in_axes=(None, 0, None))(params, keys, min(FRAMES, steps))
 
   return Objective(init, partial(descend, loss, optimizer), evaluate, sample, {'flow': flow})
 
@@ -122,4 +121,7 @@ def build(config: ml_collections.ConfigDict, image_shape: tuple[int, int, int]) 
     optimizers.build(**config.optimizer, num_steps=config.num_steps),
     image_shape,
     **arguments(config.objective),
+    sampler=config.sampler.name,
+    **arguments(config.sampler),
+    times=config.evaluation.times,
   )

@@ -4,6 +4,7 @@ Symbols: x image, z latent code, q(z|x) = N(mean, diag exp(log_variance)) the en
 p(x|z) the decoder's likelihood, p(z) = N(0, I). Logarithms are natural, bounds are in nats.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from jax.scipy.special import logsumexp
 from jax.scipy.stats import norm
 
 from jaxgen import optimizers
+from jaxgen.diffusion import discretized_log_likelihood
 from jaxgen.errors import find_module
 from jaxgen.objective import Image, Images, Key, Metrics, Objective, Params, arguments, descend
 
@@ -38,10 +40,21 @@ def log_normal(x: jax.Array, mean: jax.Array, log_variance: jax.Array) -> jax.Ar
 
 
 class Likelihood(NamedTuple):
-  """p(x|z) given the decoder's unbounded output and the learned log variance."""
+  """p(x|z) given the decoder's unbounded output and the log variance.
 
-  log_probability: Callable[[Image, jax.Array, jax.Array], jax.Array]  # nats, summed over pixels
-  mean: Callable[[jax.Array], Image]  # in [-1, 1]
+  Attributes:
+    measure: what a bound on log p(x) is one of, as the names of metrics say it.
+    log_probability: image, output, log variance -> nats, summed over pixels.
+    mean: output -> image in [-1, 1].
+    has_variance: whether the log variance enters.
+    discrete: whether it is a probability of pixels on 256 levels, which has true bits.
+  """
+
+  measure: str
+  log_probability: Callable[[Image, jax.Array, jax.Array], jax.Array]
+  mean: Callable[[jax.Array], Image]
+  has_variance: bool = True
+  discrete: bool = False
 
 
 def log_bernoulli(x: Image, logits: jax.Array, log_variance: jax.Array) -> jax.Array:
@@ -53,10 +66,20 @@ def log_bernoulli(x: Image, logits: jax.Array, log_variance: jax.Array) -> jax.A
   return jnp.sum((x + 1.0) / 2.0 * logits - nn.softplus(logits))  # log(1 - p) = -softplus(logits)
 
 
+def log_discretized_gaussian(x: Image, mean: jax.Array, log_variance: jax.Array) -> jax.Array:
+  """log of a Gaussian's mass on the pixels' own levels of 256 (Ho et al. 2020, eq. 13)."""
+  return discretized_log_likelihood(x, mean, jnp.exp(0.5 * log_variance))
+
+
 LIKELIHOODS = {
-  'bernoulli': Likelihood(log_bernoulli, lambda logits: 2.0 * nn.sigmoid(logits) - 1.0),
+  'bernoulli': Likelihood(
+    'bernoulli_surrogate', log_bernoulli, lambda logits: 2.0 * nn.sigmoid(logits) - 1.0, False
+  ),
   # With variance 1/2 fixed, -log p is the squared error up to a constant.
-  'gaussian': Likelihood(log_normal, lambda output: output),
+  'gaussian': Likelihood('gaussian_density', log_normal, lambda output: output),
+  'discretized_gaussian': Likelihood(
+    'discretized_gaussian', log_discretized_gaussian, lambda output: output, discrete=True
+  ),
 }
 
 
@@ -94,10 +117,19 @@ def vae(
     latent: dimension of z.
     beta: weight of the KL term; 1 is the bound on log p(x), others are Higgins et al. 2017.
     samples: K of the training bound.
-    importance_samples: K of the importance-weighted bound in `evaluate`.
-    log_variance: of the Gaussian likelihood, shared by all pixels; where it starts if learned.
+    importance_samples: K of the importance-weighted bound in `evaluate`, and in its name.
+    log_variance: of a Gaussian likelihood, shared by all pixels; where it starts if learned.
     learn_variance: whether it is learned (Rybkin et al. 2021).
+
+  Raises:
+    ValueError: a variance for a likelihood that has none.
   """
+  if (learn_variance or log_variance) and not likelihood.has_variance:
+    raise ValueError(
+      f'objective.learn_variance={learn_variance} and objective.log_variance={log_variance} have '
+      f'no effect on the likelihood {likelihood.measure}: choose a Gaussian one'
+    )
+  measure = likelihood.measure
 
   def init(key: Key) -> tuple[Params, Any]:
     encoder_key, decoder_key = jax.random.split(key)
@@ -121,7 +153,10 @@ def vae(
   def decode(params: Params, z: jax.Array) -> Image:
     return likelihood.mean(decoder.apply(params['decoder'], z))
 
-  def bound(params: Params, image: Image, key: Key, count: int, beta: float) -> Metrics:
+  def bounds(
+    params: Params, image: Image, key: Key, count: int, beta: float
+  ) -> tuple[jax.Array, jax.Array, Metrics]:
+    """The evidence lower bound, the importance-weighted one, and the first one's terms."""
     mean, log_variance = encode(params, image)
     noise = jax.random.normal(key, (count, latent))
     z = jax.vmap(reparameterize, in_axes=(None, None, 0))(mean, log_variance, noise)
@@ -131,19 +166,21 @@ def vae(
     )
     log_q = jax.vmap(log_normal, in_axes=(0, None, None))(z, mean, log_variance)
     kl = gaussian_kl(mean, log_variance)
-    return {
-      'elbo_nats': evidence_lower_bound(log_likelihoods, kl, beta),
-      'importance_weighted_nats': importance_weighted_bound(log_likelihoods + log_prior - log_q),
-      'reconstruction_nats': -log_likelihoods.mean(),
-      'kl_nats': kl,
-    }
+    terms = {f'reconstruction_{measure}_nats': -log_likelihoods.mean(), 'kl_nats': kl}
+    elbo = evidence_lower_bound(log_likelihoods, kl, beta)
+    return elbo, importance_weighted_bound(log_likelihoods + log_prior - log_q), terms
 
   def loss(params: Params, image: Image, key: Key) -> tuple[jax.Array, Metrics]:
-    terms = bound(params, image, key, samples, beta)
-    return -terms['elbo_nats'], {name: terms[name] for name in ('reconstruction_nats', 'kl_nats')}
+    elbo, _, terms = bounds(params, image, key, samples, beta)
+    return -elbo, terms
 
   def evaluate(params: Params, image: Image, key: Key) -> Metrics:
-    return bound(params, image, key, importance_samples, 1.0)
+    """Both bounds; of pixels on 256 levels, the first one also in bits, as diffusion models do."""
+    elbo, tighter, terms = bounds(params, image, key, importance_samples, 1.0)
+    name = f'importance_weighted_{importance_samples}_{measure}_nats'
+    found = {f'elbo_{measure}_nats': elbo, name: tighter} | terms
+    bits = {'bits_per_dimension': -elbo / (math.prod(image_shape) * math.log(2.0))}
+    return found | (bits if likelihood.discrete else {})
 
   def sample(params: Params, key: Key) -> Image:
     return decode(params, jax.random.normal(key, (latent,)))
@@ -179,4 +216,5 @@ def build(config: ml_collections.ConfigDict, image_shape: tuple[int, int, int]) 
     LIKELIHOODS[likelihood],
     image_shape,
     **hyperparameters,
+    importance_samples=config.evaluation.importance_samples,
   )

@@ -101,12 +101,12 @@ def forward(config: ml_collections.ConfigDict, contender: Contender) -> Work:
 def sampling(config: ml_collections.ConfigDict, contender: Contender) -> Work:
   """DDPMPipeline or DDIMPipeline; a unit is one chunk."""
   model, timesteps = network(config, contender).eval(), config.objective.timesteps
-  if config.objective.sampler == 'ddim':
+  if config.sampler.name == 'ddim':
     pipeline = DDIMPipeline(model, DDIMScheduler(timesteps))
   else:
     pipeline = DDPMPipeline(model, DDPMScheduler(timesteps))
   pipeline.set_progress_bar_config(disable=True)
-  size, steps = config.evaluation.batch_size, config.objective.sampling_steps
+  size, steps = config.evaluation.batch_size, config.sampler.steps
   draw = partial(pipeline, batch_size=size, num_inference_steps=steps, output_type='np')
 
   def once() -> None:

@@ -166,7 +166,7 @@ def sampling(config: ml_collections.ConfigDict, contender: Contender) -> Work:
   size, shape = config.evaluation.batch_size, contender.image_shape
   if config.objective.name == 'ddpm':
     network = denoiser(config, contender).eval()
-    draw = partial(steps.denoise, network, config.objective, (size, shape[2], *shape[:2]), device())
+    draw = partial(steps.denoise, network, config, (size, shape[2], *shape[:2]), device())
   else:
     latent = config.objective.latent
     network = place(networks.decoder(shape, config.network.hidden, latent), contender.variant)

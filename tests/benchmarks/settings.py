@@ -125,8 +125,8 @@ def sampling(accelerator: bool) -> Iterator[Measure]:
   chunk = 1000 if accelerator else 16
   for name, sampler, steps in (('DDIM 50', 'ddim', 50), ('DDPM 1000', 'ancestral', 1000)):
     fields = (
-      f'objective.sampler={sampler}',
-      f'objective.sampling_steps={steps}',
+      f'sampler.name={sampler}',
+      f'sampler.steps={steps}',
       f'evaluation.batch_size={chunk}',
     )
     sides = ('jaxgen', 'PyTorch', 'diffusers')

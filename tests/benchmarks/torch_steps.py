@@ -152,18 +152,19 @@ def ddpm(config: ml_collections.ConfigDict, modules: tuple[nn.Module, ...], fuse
 
 def denoise(
   network: nn.Module,
-  objective: ml_collections.ConfigDict,
+  config: ml_collections.ConfigDict,
   shape: tuple[int, int, int, int],
   device: torch.device,
 ) -> Tensor:
   """Samples in [-1, 1], ancestral or DDIM, with the predicted image clipped."""
-  abar = alpha_bars(objective.timesteps, device)
-  times = torch.linspace(0, objective.timesteps, objective.sampling_steps + 1).long().tolist()
+  timesteps = config.objective.timesteps
+  abar = alpha_bars(timesteps, device)
+  times = torch.linspace(0, timesteps, config.sampler.steps + 1).long().tolist()
   x = torch.randn(shape, device=device)
   for s, t in reversed(list(itertools.pairwise(times))):
     eps = network(x, torch.full(shape[:1], t, device=device)).float()
     x_0 = ((x - (1 - abar[t]).sqrt() * eps) / abar[t].sqrt()).clamp(-1, 1)
-    if objective.sampler == 'ddim':
+    if config.sampler.name == 'ddim':
       eps = (x - abar[t].sqrt() * x_0) / (1 - abar[t]).sqrt()
       x = abar[s].sqrt() * x_0 + (1 - abar[s]).sqrt() * eps
     else:

@@ -44,9 +44,9 @@ FAMILIES: dict[str, dict[str, Any]] = {
   'ddpm': {
     'network.channels': 8,
     'optimizer.warmup_steps': 10,
-    'objective.bound_samples': 4,
+    'evaluation.bound_samples': 4,
     'objective.timesteps': 20,
-    'objective.sampling_steps': 4,
+    'sampler.steps': 4,
     'objective.schedule': 'cosine',
   },
 }

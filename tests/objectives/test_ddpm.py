@@ -11,11 +11,12 @@ import pytest
 from scipy import stats
 
 from jaxgen import diffusion
-from jaxgen.objective import Objective
+from jaxgen.objective import AXIS, Objective
 from jaxgen.objectives.ddpm import ddpm
 
 SHAPE, BITS = (2, 2, 1), 4 * np.log(2)
 RNG = np.random.default_rng(0)
+KEY = jax.random.key(0)
 M, V = 0.2, 0.09  # of Gaussian data
 
 
@@ -50,7 +51,7 @@ def model(
 ) -> Objective:
   """A diffusion model that need not be trained."""
   hyperparameters = {
-    'sampling_steps': network.timesteps,
+    'steps': network.timesteps,
     'clip': False,
     'bound_samples': 1,
   } | hyperparameters
@@ -63,6 +64,18 @@ def evaluate(model: Objective, images: np.ndarray) -> dict[str, np.ndarray]:
   images = jnp.asarray(images, jnp.float32)
   metrics = jax.jit(jax.vmap(model.evaluate, in_axes=(None, 0, 0)))({}, images, keys)
   return {name: np.asarray(values, np.float64) for name, values in metrics.items()}
+
+
+def training_losses(model: Objective, images: np.ndarray) -> np.ndarray:
+  """The loss that each image alone is trained with, under a key of its own: (N,)."""
+  update = jax.vmap(model.update, in_axes=None, out_axes=None, axis_name=AXIS, axis_size=1)
+  state = optax.sgd(0.0).init({})
+
+  def alone(image: jax.Array, key: jax.Array) -> jax.Array:
+    return update({}, state, image[None], key[None])[2]['loss']
+
+  keys = jax.random.split(jax.random.key(1), len(images))
+  return np.asarray(jax.jit(jax.vmap(alone))(jnp.asarray(images, jnp.float32), keys), np.float64)
 
 
 def samples(model: Objective, count: int) -> np.ndarray:
@@ -178,7 +191,7 @@ def test_loss_is_a_term_of_its_weighting_at_a_uniform_time(weighting: str) -> No
     known = abar / (1 - abar) * np.mean(X**2)
   else:
     known = 50 * terms(X, 50, 'small')[:-1]
-  losses = evaluate(model(Blind(50), weighting=weighting), np.stack([X] * 4000))['loss']
+  losses = training_losses(model(Blind(50), weighting=weighting), np.stack([X] * 4000))
   distance = np.abs(np.log(losses[:, None] / known))
   assert distance.min(1).max() < 0.01
   counts = np.bincount(distance.argmin(1), minlength=50)
@@ -228,17 +241,15 @@ def test_samples_have_the_moments_of_the_data(
     slope = from_x_0 * gain + from_x_t
     mean = from_x_0 * (1 - gain * np.sqrt(abar[t])) * M + slope * mean
     spread = slope**2 * spread + deviation**2
-  x = samples(
-    model(Exact(200), sampler=sampler, sampling_steps=steps, eta=eta, variance=variance), 4000
-  )
+  x = samples(model(Exact(200), sampler=sampler, steps=steps, eta=eta, variance=variance), 4000)
   np.testing.assert_allclose(x.mean(), mean, atol=5 * np.sqrt(spread / x.size))
   np.testing.assert_allclose(x.var(), spread, rtol=5 * np.sqrt(2 / x.size))
   np.testing.assert_allclose((mean, spread), (M, V), atol=0.03)
 
 
 def test_ddim_with_eta_1_is_ancestral() -> None:
-  ancestral = samples(model(Exact(40), sampler='ancestral', sampling_steps=10), 5)
-  ddim = samples(model(Exact(40), sampler='ddim', eta=1.0, sampling_steps=10), 5)
+  ancestral = samples(model(Exact(40), sampler='ancestral', steps=10), 5)
+  ddim = samples(model(Exact(40), sampler='ddim', eta=1.0, steps=10), 5)
   np.testing.assert_array_equal(ancestral, ddim)
 
 
@@ -252,7 +263,7 @@ def test_ddim_with_eta_0_is_an_affine_map_of_its_first_noise() -> None:
       gain = np.sqrt(abar[t]) * V / (abar[t] * V + 1 - abar[t])
       slope *= from_x_0 * gain + from_x_t
       offset = from_x_0 * (1 - gain * np.sqrt(abar[t])) * M + (from_x_0 * gain + from_x_t) * offset
-    x = samples(model(Exact(40), sampler='ddim', eta=0.0, sampling_steps=steps), 500)
+    x = samples(model(Exact(40), sampler='ddim', eta=0.0, steps=steps), 500)
     starts.append((x - offset) / slope)
   np.testing.assert_allclose(starts[0], starts[1], atol=1e-3)
   assert stats.kstest(starts[0].ravel(), 'norm').pvalue > 0.01
@@ -267,7 +278,7 @@ def test_clipping_bounds_samples() -> None:
 
 @pytest.mark.parametrize('steps', [4, 40])
 def test_denoising_ends_in_the_sample(steps: int) -> None:
-  objective = model(Exact(40), sampling_steps=steps)
+  objective = model(Exact(40), steps=steps)
   key = jax.random.key(3)
   pictures = objective.figures['denoising']({}, jnp.zeros((3, *SHAPE)), key)
   drawn = [objective.sample({}, k) for k in jax.random.split(key, 3)]
@@ -276,14 +287,47 @@ def test_denoising_ends_in_the_sample(steps: int) -> None:
   assert noisy > 2 * np.sqrt(V)  # the first picture is still mostly noise
 
 
+class Constant(nn.Module):
+  """The same noise everywhere, which can be learned."""
+
+  @nn.compact
+  def __call__(self, x: jax.Array, t: jax.Array) -> jax.Array:
+    return jnp.broadcast_to(self.param('noise', nn.initializers.constant(30.0), (1, 1, 1)), x.shape)
+
+
+@pytest.mark.parametrize('clip', [False, True])
+def test_the_bound_is_clipped_where_it_is_reported_and_never_where_it_is_trained(
+  clip: bool,
+) -> None:
+  """Noise of 30 puts every x_0 far outside [-1, 1], where a clip would stop the gradient."""
+  objective = ddpm(
+    Constant(), optax.sgd(1e-3), SHAPE, 50, weighting='variational', steps=50, clip=clip,
+    bound_samples=49,
+  )  # fmt: skip
+  params, state = objective.init(jax.random.key(0))
+  update = jax.vmap(objective.update, in_axes=None, out_axes=None, axis_name=AXIS, axis_size=1)
+  metrics = update(params, state, jnp.asarray(X, jnp.float32)[None], jax.random.split(KEY, 1))[2]
+  assert metrics['gradient_norm'] > 1.0  # 0 where every pixel is clipped
+  found = objective.evaluate(params, jnp.asarray(X, jnp.float32), KEY)
+  # Clipped, x_0 is off by at most 2 in each pixel, and each term of the bound by what that makes.
+  kernel = diffusion.kernel(tables(50), 'small')
+  most = np.sum(0.5 * kernel.from_x_0[2:] ** 2 * 4 * X.size / kernel.variance_p[2:]) / BITS
+  assert (found['l_t-1_bits_per_dimension'] < most) == clip
+
+
 @pytest.mark.parametrize(
   ('fields', 'message'),
   [
     ({'weighting': 'snr'}, 'choose simple or variational'),
     ({'variance': 'learned'}, 'choose small or large'),
-    ({'sampler': 'euler'}, 'choose ancestral or ddim'),
-    ({'bound_samples': 40}, 'must lie between 1 and timesteps - 1 = 39'),
-    ({'sampling_steps': 41}, 'objective.sampling_steps=41'),
+    ({'sampler': 'euler'}, 'sampler.name=.*choose ancestral or ddim'),
+    ({'sampler': 'ddim', 'eta': 3.0}, r'sampler.eta=3.0 must lie between 0 and'),
+    ({'eta': 1.0}, r'sampler.eta=1.0 has no effect on ancestral'),
+    (
+      {'bound_samples': 40},
+      'evaluation.bound_samples=40 must lie between 1 and timesteps - 1 = 39',
+    ),
+    ({'steps': 41}, 'sampler.steps=41'),
   ],
 )
 def test_hyperparameters_that_cannot_be(fields: dict[str, Any], message: str) -> None:

@@ -22,8 +22,9 @@ def test_marginal_equals_the_iterated_kernel(schedule: str, timesteps: int) -> N
   factor, variance = 1.0, 0.0
   for t, beta in enumerate(diffusion.SCHEDULES[schedule](timesteps), 1):
     factor, variance = np.sqrt(1 - beta) * factor, (1 - beta) * variance + beta
-    np.testing.assert_allclose(diffusion.diffuse(1.0, 0.0, abar[t]), factor, rtol=1e-5)
-    np.testing.assert_allclose(diffusion.diffuse(0.0, 1.0, abar[t]) ** 2, variance, rtol=1e-4)
+    a, s = np.sqrt(abar[t]), np.sqrt(1.0 - abar[t])
+    np.testing.assert_allclose(diffusion.diffuse(1.0, 0.0, a, s), factor, rtol=1e-5)
+    np.testing.assert_allclose(diffusion.diffuse(0.0, 1.0, a, s) ** 2, variance, rtol=1e-4)
   assert abar[0] == 1.0
   assert len(abar) == timesteps + 1
 
@@ -67,8 +68,32 @@ def test_schedules_that_cannot_be(schedule: str, timesteps: int, message: str) -
 def test_predict_x_0_inverts_diffuse() -> None:
   x_0, noise = (jnp.asarray(RNG.normal(size=(4, 3, 1)), jnp.float32) for _ in range(2))
   for abar in (0.999, 0.5, 0.01):
-    x_t = diffusion.diffuse(x_0, noise, abar)
-    np.testing.assert_allclose(diffusion.predict_x_0(x_t, noise, abar), x_0, atol=1e-5)
+    scales = np.sqrt(abar), np.sqrt(1.0 - abar)
+    x_t = diffusion.diffuse(x_0, noise, *scales)
+    np.testing.assert_allclose(diffusion.predict_x_0(x_t, noise, *scales), x_0, atol=1e-5)
+
+
+@pytest.mark.parametrize('schedule', ['linear', 'cosine'])
+def test_tables_keep_the_digits_of_the_noise(schedule: str) -> None:
+  """1 - alpha_bar begins at 4e-5, of which a float32 alpha_bar would leave three digits."""
+  abar = diffusion.alpha_bars(schedule, 1000)
+  kernel = diffusion.kernel(abar, 'small')
+  np.testing.assert_allclose(kernel.s[1:] ** 2, 1.0 - abar[1:], rtol=5e-7)
+  np.testing.assert_allclose(kernel.a**2, abar, rtol=5e-7)
+
+
+def test_eta_adds_no_more_noise_than_there_is() -> None:
+  """At the largest eta x_s keeps none of x_t's own noise at one step; beyond it there is none."""
+  abar, times = diffusion.alpha_bars('linear', 50), np.arange(51)
+  with pytest.raises(ValueError, match=r'sampler.eta=9 must lie between 0 and') as caught:
+    diffusion.reverse_steps(abar, times, 9)
+  most = float(str(caught.value).split()[-1])
+  steps = diffusion.reverse_steps(abar, times, most - 1e-3)
+  assert steps.from_x_t[:-1].min() > 0.0
+  with pytest.raises(ValueError, match=r'sampler\.eta='):
+    diffusion.reverse_steps(abar, times, most + 1e-3)
+  with pytest.raises(ValueError, match=r'sampler\.eta=-0\.1'):
+    diffusion.reverse_steps(abar, times, -0.1)
 
 
 GRID = np.linspace(-12.0, 12.0, 40001)
@@ -122,7 +147,7 @@ def test_score_of_the_mean_noise_is_the_gradient_of_log_p(mixture: str, abar: fl
     posterior = prior * stats.norm.pdf(noise)
     mean_noise = posterior @ noise / posterior.sum()
     expected = jax.grad(log_p)(jnp.float32(x_t))
-    actual = diffusion.score(jnp.float32(mean_noise), abar)
+    actual = diffusion.score(jnp.float32(mean_noise), np.sqrt(1.0 - abar))
     np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
 
 
@@ -221,5 +246,5 @@ def test_sampling_times_are_even(timesteps: int, steps: int) -> None:
 
 @pytest.mark.parametrize('steps', [0, 11])
 def test_sampling_times_out_of_range(steps: int) -> None:
-  with pytest.raises(ValueError, match=f'objective.sampling_steps={steps} must lie between'):
+  with pytest.raises(ValueError, match=f'sampler.steps={steps} must lie between'):
     diffusion.sampling_times(10, steps)

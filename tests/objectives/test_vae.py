@@ -20,6 +20,7 @@ W = np.array([[1.0, 0.5], [1.0, -0.5], [-0.5, 0.0]])
 B = np.array([0.1, -0.2, 0.3])
 X = np.array([0.8, -0.5, 0.4])
 RNG = np.random.default_rng(0)
+ELBO, RECONSTRUCTION = 'elbo_gaussian_density_nats', 'reconstruction_gaussian_density_nats'
 
 
 def linear_gaussian(shift: float = 0.0, widen: float = 0.0) -> dict[str, Any]:
@@ -41,7 +42,9 @@ def dense(kernel: np.ndarray, bias: np.ndarray) -> dict[str, Any]:
 
 
 def model(
-  optimizer: optax.GradientTransformation | None = None, **hyperparameters: Any
+  optimizer: optax.GradientTransformation | None = None,
+  likelihood: str = 'gaussian',
+  **hyperparameters: Any,
 ) -> Objective:
   """A VAE whose networks are linear maps."""
   hyperparameters = {'log_variance': 2 * np.log(NOISE)} | hyperparameters
@@ -49,7 +52,7 @@ def model(
     mlp.Encoder(2 * LATENT, ()),
     mlp.Decoder(SHAPE, ()),
     optimizer or optax.sgd(0.0),
-    vae.LIKELIHOODS['gaussian'],
+    vae.LIKELIHOODS[likelihood],
     SHAPE,
     LATENT,
     **hyperparameters,
@@ -146,18 +149,20 @@ def test_gradient_through_the_sample_equals_the_closed_form() -> None:
 def test_importance_weights_of_the_exact_posterior_are_all_log_p() -> None:
   """p(x, z) / q(z | x) = p(x) whatever z: the bound is tight for one sample and any key."""
   metrics = measure(linear_gaussian(), count=50, importance_samples=1)
-  np.testing.assert_allclose(metrics['importance_weighted_nats'], LOG_P, atol=1e-4)
+  np.testing.assert_allclose(
+    metrics['importance_weighted_1_gaussian_density_nats'], LOG_P, atol=1e-4
+  )
 
 
 def test_elbo_of_the_exact_posterior_is_log_p() -> None:
-  elbo = measure(linear_gaussian(), count=40, importance_samples=5000)['elbo_nats']
+  elbo = measure(linear_gaussian(), count=40, importance_samples=5000)[ELBO]
   np.testing.assert_allclose(elbo.mean(), LOG_P, atol=5 * elbo.std() / np.sqrt(40))
   assert elbo.std() < 0.05
 
 
 def test_elbo_misses_log_p_by_the_divergence_from_the_posterior() -> None:
   shift, widen = 0.4, 0.5
-  elbo = measure(linear_gaussian(shift, widen), 40, importance_samples=5000)['elbo_nats']
+  elbo = measure(linear_gaussian(shift, widen), 40, importance_samples=5000)[ELBO]
   variance = 1 / (1.0 + (W**2).sum(0) / NOISE**2)
   gap = 0.5 * np.sum(np.exp(widen) + shift**2 / variance - 1 - widen)
   np.testing.assert_allclose(LOG_P - elbo.mean(), gap, atol=5 * elbo.std() / np.sqrt(40))
@@ -168,13 +173,15 @@ def test_importance_weighted_bound_lies_between_and_grows_with_samples() -> None
   params = linear_gaussian(0.4, 0.5)
   bounds = [LOG_P]
   for k in (64, 8, 2, 1):
-    values = measure(params, 4000, importance_samples=k)['importance_weighted_nats']
+    values = measure(params, 4000, importance_samples=k)[
+      f'importance_weighted_{k}_gaussian_density_nats'
+    ]
     error = values.std() / np.sqrt(len(values))
     assert values.mean() < bounds[-1] + 3 * error
     if k < 64:
       assert bounds[-1] - values.mean() > 0.05  # far more than the error
     bounds.append(values.mean())
-  elbo = measure(params, 4000, importance_samples=1)['elbo_nats']
+  elbo = measure(params, 4000, importance_samples=1)[ELBO]
   np.testing.assert_allclose(elbo.mean(), bounds[-1], atol=0.1)
   assert bounds[1] > LOG_P - 0.05  # 64 samples come close
 
@@ -182,7 +189,7 @@ def test_importance_weighted_bound_lies_between_and_grows_with_samples() -> None
 def test_metrics_of_evaluate_add_up() -> None:
   metrics = measure(linear_gaussian(0.4, 0.5), 3, importance_samples=4, beta=5.0)
   np.testing.assert_allclose(
-    metrics['elbo_nats'], -metrics['reconstruction_nats'] - metrics['kl_nats'], rtol=1e-5
+    metrics[ELBO], -metrics[RECONSTRUCTION] - metrics['kl_nats'], rtol=1e-5
   )  # whatever beta training uses
 
 
@@ -190,7 +197,7 @@ def test_metrics_of_evaluate_add_up() -> None:
 def test_beta_weighs_the_divergence_in_training(beta: float) -> None:
   metrics = update(model(beta=beta), linear_gaussian())[1]
   np.testing.assert_allclose(
-    metrics['loss'], metrics['reconstruction_nats'] + beta * metrics['kl_nats'], rtol=1e-5
+    metrics['loss'], metrics[RECONSTRUCTION] + beta * metrics['kl_nats'], rtol=1e-5
   )
   assert metrics['kl_nats'] > 0.1
 
@@ -216,11 +223,31 @@ def update(
 
 def test_more_samples_of_the_training_bound_average_its_noise() -> None:
   params = linear_gaussian()
-  one, many = (measure(params, 4000, importance_samples=k)['elbo_nats'].var() for k in (1, 16))
+  one, many = (measure(params, 4000, importance_samples=k)[ELBO].var() for k in (1, 16))
   np.testing.assert_allclose(one / many, 16.0, rtol=0.2)
   losses = [update(model(samples=k), params)[1]['loss'] for k in (1, 2000)]
   exact = update(model(samples=20_000), params, images=20)[1]['loss']
   assert abs(losses[1] - exact) < abs(losses[0] - exact)
+
+
+def test_discretized_decoder_has_true_bits() -> None:
+  """Levels are 2 / 255 apart, so that a smooth density times that is the probability of a level."""
+  density, bits = (
+    measure(linear_gaussian(0.4, 0.5), 50, importance_samples=3, likelihood=name)
+    for name in ('gaussian', 'discretized_gaussian')
+  )
+  expected = density[ELBO] + 3 * np.log(2 / 255)
+  np.testing.assert_allclose(bits['elbo_discretized_gaussian_nats'], expected, atol=1e-3)
+  np.testing.assert_allclose(bits['bits_per_dimension'], -expected / (3 * np.log(2)), atol=1e-3)
+  assert 'bits_per_dimension' not in density
+  shared = {name for name in density.keys() & bits.keys()}
+  assert shared == {'kl_nats'}  # what is of another definition has another name
+
+
+@pytest.mark.parametrize('fields', [{'learn_variance': True}, {'log_variance': -1.0}])
+def test_a_variance_without_effect_is_refused(fields: dict[str, Any]) -> None:
+  with pytest.raises(ValueError, match='no effect on the likelihood bernoulli_surrogate'):
+    model(likelihood='bernoulli', **({'log_variance': 0.0} | fields))
 
 
 def test_learned_variance_is_the_mean_squared_error_at_its_optimum() -> None:
@@ -238,7 +265,7 @@ def test_learned_variance_is_the_mean_squared_error_at_its_optimum() -> None:
   error = np.mean((batch - B) ** 2)
   np.testing.assert_allclose(np.exp(params['log_variance']), error, rtol=1e-3)
   expected = 1.5 * (np.log(2 * np.pi * error) + 1)
-  np.testing.assert_allclose(metrics['reconstruction_nats'], expected, rtol=1e-3)
+  np.testing.assert_allclose(metrics[RECONSTRUCTION], expected, rtol=1e-3)
   start = objective.init(jax.random.key(0))[0]['log_variance']
   assert start == 1.0
 

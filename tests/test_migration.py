@@ -1,0 +1,62 @@
+"""Workdirs of before resume, sample and evaluate: their configs are read under today's names."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jaxgen import configuration
+from jaxgen.migration import modernise
+
+EXPERIMENTS = Path(__file__).parent.parent / 'experiments'
+OLD = {
+  'ddpm': {
+    'objective': {
+      'timesteps': 1000, 'schedule': 'linear', 'weighting': 'simple', 'variance': 'small',
+      'sampler': 'ddim', 'sampling_steps': 50, 'eta': 0.5, 'clip': False, 'bound_samples': 3,
+    },
+    'now': {
+      'sampler.name': 'ddim', 'sampler.steps': 50, 'sampler.eta': 0.5, 'sampler.clip': False,
+      'evaluation.bound_samples': 3,
+    },
+  },
+  'flow_matching': {
+    'objective': {'sampling_steps': 20, 'evaluation_times': 4},
+    'now': {'sampler.name': 'heun', 'sampler.steps': 20, 'evaluation.times': 4},
+  },
+  'vae': {
+    'objective': {
+      'latent': 8, 'likelihood': 'bernoulli', 'log_variance': 0.0, 'learn_variance': False,
+      'beta': 1.0, 'samples': 1, 'importance_samples': 7,
+    },
+    'now': {'evaluation.importance_samples': 7},
+  },
+}  # fmt: skip
+
+
+def of_before(experiment: str) -> dict[str, Any]:
+  """The config that an older jaxgen saved for this experiment."""
+  config = configuration.execute(str(EXPERIMENTS / f'{experiment}.py')).to_dict()
+  config.pop('sampler', None)
+  for name in ('bound_samples', 'times', 'importance_samples', 'classifier_weights'):
+    config['evaluation'].pop(name, None)
+  config['objective'] = {'name': experiment} | OLD[experiment]['objective']
+  return config
+
+
+@pytest.mark.parametrize('experiment', OLD)
+def test_an_old_config_is_read_under_todays_names(experiment: str, tmp_path: Path) -> None:
+  (tmp_path / configuration.FILE).write_text(json.dumps(of_before(experiment)))
+  found = dict(configuration.flatten(configuration.load(None, tmp_path, []).to_dict()))
+  today = configuration.execute(str(EXPERIMENTS / f'{experiment}.py')).to_dict()
+  assert found.keys() == dict(configuration.flatten(today)).keys()
+  assert OLD[experiment]['now'].items() <= found.items()
+  configuration.agree(configuration.load(None, tmp_path, []), tmp_path)
+
+
+@pytest.mark.parametrize('experiment', ['wgan', 'gan', 'ddpm', 'flow_matching', 'vae'])
+def test_todays_config_is_left_as_it_is(experiment: str) -> None:
+  """Also the clip of a WGAN, which bears the name that a DDPM's had."""
+  config = configuration.execute(str(EXPERIMENTS / f'{experiment}.py')).to_dict()
+  assert modernise(config) == config
