@@ -1,0 +1,1 @@
+"""Plausible bugs, put in one at a time: how many of them do the tests see?"""
