@@ -55,6 +55,7 @@ ROOMS = {
     (
       'tests/test_data.py',
       'tests/test_best.py',
+      'tests/test_checkpoint.py',
       'tests/test_divergence.py',
       'tests/test_writer.py',
       'tests/faults/test_[dfrs]*.py',
@@ -66,6 +67,8 @@ ROOMS = {
     (
       'tests/test_parallel.py',
       'tests/test_processes.py',
+      'tests/test_joining.py',
+      'tests/test_together.py',
       'tests/test_cost.py',
       'tests/faults/test_processes.py',
     ),

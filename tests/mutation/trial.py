@@ -43,6 +43,7 @@ class Test(NamedTuple):
   Attributes:
     name: pytest's node id.
     seconds: how long it took.
+    work: the seconds of processors that it took, which a busy machine changes less.
     passed: whether it neither failed nor was skipped.
     failed: whether it failed.
     lines: of each file of the project.
@@ -50,6 +51,7 @@ class Test(NamedTuple):
 
   name: str
   seconds: float
+  work: float
   passed: bool
   failed: bool
   lines: dict[str, list[int]]
@@ -103,8 +105,14 @@ def warm_up() -> None:
     importlib.import_module(name)
 
 
-def fork(copy: Copy, work: Callable[[], int]) -> int:
-  """Starts a process of its own group that does the work in the copy; returns its id."""
+def fork(copy: Copy, effort: int, work: Callable[[], int]) -> int:
+  """Starts a process of its own group that does the work in the copy; returns its id.
+
+  Args:
+    copy: where.
+    effort: seconds of processors after which it is ended.
+    work: what; its result is the exit code.
+  """
   with warnings.catch_warnings():
     warnings.simplefilter('ignore')  # that JAX has threads, which it has not yet
     child = os.fork()
@@ -118,6 +126,7 @@ def fork(copy: Copy, work: Callable[[], int]) -> int:
       os.dup2(log.fileno(), 2)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_CPU, (effort, effort + 1))
     os.chdir(copy.root)
     inherited = [path for path in sys.path if path and Path(path).resolve() != ROOT]
     sys.path[:] = [str(copy.root), *inherited]
@@ -143,11 +152,16 @@ class Children:
     self.free = list(copies)
     self._running: dict[int, tuple[Copy, Any, float, float]] = {}
 
-  def start(self, copy: Copy, what: Any, limit: float, work: Callable[[], int]) -> None:
-    """Runs the work in a free copy for at most `limit` seconds."""
+  def start(self, copy: Copy, what: Any, tests: Iterable[Test], work: Callable[[], int]) -> None:
+    """Runs in a free copy some work that takes these tests' time, and not many times longer.
+
+    A loop that never ends is known by the processors' time, a wait that never ends by the clock.
+    """
     self.free.remove(copy)
-    now = time.monotonic()
-    self._running[fork(copy, work)] = (copy, what, now, now + limit)
+    tests, now = list(tests), time.monotonic()
+    effort = round(30 + 4 * sum(test.work for test in tests))
+    deadline = now + 120 + 10 * sum(test.seconds for test in tests)
+    self._running[fork(copy, effort, work)] = (copy, what, now, deadline)
 
   def wait(self) -> tuple[Copy, Any, int | None, float]:
     """The next child to end: its copy, `what` it was, its exit code (None: late) and seconds."""
@@ -162,7 +176,8 @@ class Children:
         if late or ended:
           del self._running[child]
           self.free.append(copy)
-          code = None if late else os.waitstatus_to_exitcode(status)
+          code = os.waitstatus_to_exitcode(status)
+          code = None if late or code in (-signal.SIGXCPU, -signal.SIGKILL) else code
           return copy, what, code, time.monotonic() - start
       time.sleep(0.02)
 
@@ -202,13 +217,17 @@ def measure(copy: Copy, file: str, found: Path) -> int:
   tracer = coverage.Coverage(data_file=None, source=[str(copy.root / 'jaxgen')])
   tracer.set_option('run:disable_warnings', ['no-data-collected', 'module-not-measured'])
   seconds: dict[str, float] = defaultdict(float)
+  work: dict[str, float] = {}
   outcomes: dict[str, set[str]] = defaultdict(set)
 
   class Measured:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
       tracer.switch_context(item.nodeid)
-      return (yield)
+      start = time.process_time()
+      result = yield
+      work[item.nodeid] = time.process_time() - start
+      return result
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
       seconds[report.nodeid] += report.duration
@@ -219,7 +238,7 @@ def measure(copy: Copy, file: str, found: Path) -> int:
   tracer.stop()
   lines = _lines_by_test(tracer.get_data(), copy.root)
   tests = [
-    Test(name, seconds[name], done == {'passed'}, 'failed' in done, lines.get(name, {}))
+    Test(name, seconds[name], work[name], done == {'passed'}, 'failed' in done, lines.get(name, {}))
     for name, done in outcomes.items()
   ]
   partial = found.with_suffix('.partial')
