@@ -63,13 +63,13 @@ def explanations() -> dict[tuple[str, str, str], str]:
   """Why a mutant is no bug, by its file and the changed line before and after.
 
   Raises:
-    ValueError: an entry whose line is in its file no more.
+    SystemExit: an entry whose line is in its file no more.
   """
   found = {}
   for entry in tomllib.loads(EXPLANATIONS.read_text()).get('mutant', []):
     lines = [line.strip() for line in (trial.ROOT / entry['file']).read_text().splitlines()]
     if entry['before'].strip() not in '\n'.join(lines):
-      raise ValueError(
+      raise SystemExit(
         f'{EXPLANATIONS.name} explains {entry["before"]!r}, which {entry["file"]} no longer has: '
         'remove the entry, or mend it'
       )
@@ -220,6 +220,7 @@ def main() -> None:
   """Measures, tries, and prints; Ctrl-C ends the trying."""
   flags = parse()
   places, sizes = draw(flags.only or list(rooms.ROOMS), flags.seed)
+  explanations()  # so that one that is out of date is told before anything runs
   trial.warm_up()
   results: list[Result] = []
   with trial.copies(flags.workers) as copies:
