@@ -30,7 +30,12 @@ ROOMS = {
       'jaxgen/diffusion.py',
       'jaxgen/optimizers.py',
     ),
-    ('tests/objectives/*.py', 'tests/test_contract.py', 'tests/test_optimizers.py'),
+    (
+      'tests/objectives/*.py',
+      'tests/test_contract.py',
+      'tests/test_optimizers.py',
+      'tests/test_parallel.py',
+    ),
   ),
   'metrics': Room(
     ('jaxgen/metrics/*.py', 'jaxgen/metrics/features/__init__.py', 'jaxgen/metrics/features/p*.py'),
