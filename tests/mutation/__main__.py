@@ -21,6 +21,7 @@ import difflib
 import json
 import math
 import random
+import signal
 import time
 import tomllib
 from collections import Counter
@@ -220,6 +221,7 @@ def main() -> None:
   """Measures, tries, and prints; Ctrl-C ends the trying."""
   flags = parse()
   places, sizes = draw(flags.only or list(rooms.ROOMS), flags.seed)
+  signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
   explanations()  # so that one that is out of date is told before anything runs
   trial.warm_up()
   results: list[Result] = []
