@@ -91,6 +91,14 @@ def hold_out(split: Split, *fractions: float) -> tuple[Split, ...]:
   return tuple(split.take(np.sort(rows)) for rows in np.split(order, bounds[:-1]))
 
 
+def subset(count: int, size: int) -> np.ndarray:
+  """Which of `count` images stand for all where fewer are wanted: sorted, the same every time.
+
+  The first ones would not do: files are sorted by class. A larger subset holds the smaller ones.
+  """
+  return np.sort(np.random.default_rng(0).permutation(count)[:size])
+
+
 @lru_cache(maxsize=4)
 def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
   """The permutation of `count` images in one epoch; not to be written to."""

@@ -44,17 +44,22 @@ class Evaluation:
     self._figures = {name: jax.jit(figure) for name, figure in objective.figures.items()}
     self._figure_key = purpose_key(config.seed, 'figures')
 
-  def measure(self, params: Params, split: data.Images) -> dict[str, float]:
-    """Means of the objective's metrics over all images of a split, in float64.
+  def measure(
+    self, params: Params, split: data.Images, size: int | None = None
+  ) -> dict[str, float]:
+    """Means of the objective's metrics over a split, or `size` images of it, in float64.
+
+    An image's index is its row in the split, however many are looked at.
 
     Raises:
       UserError: a mean is not finite.
     """
+    rows = data.subset(len(split), len(split) if size is None else size)
     totals: dict[str, float] = {}
-    for chunk in self._measure(params, split, np.arange(len(split))):
+    for chunk in self._measure(params, data.Rows(split, rows), rows):
       for name, values in chunk.items():
         totals[name] = totals.get(name, 0.0) + float(np.sum(values, dtype=np.float64))
-    means = {name: total / len(split) for name, total in totals.items()}
+    means = {name: total / len(rows) for name, total in totals.items()}
     require_finite(means, 'in evaluation')
     return means
 
@@ -64,9 +69,9 @@ class Evaluation:
     return self._draw((params, key), np.arange(count))
 
   def figures(self, params: Params, split: data.Images) -> dict[str, np.ndarray]:
-    """The objective's own figures of the first images: uint8 (rows, columns, H, W, C) by name."""
+    """The objective's own figures of a few images: uint8 (rows, columns, H, W, C) by name."""
     params = jax.device_get(params)  # else every device that holds them would draw them all
-    shown = images.from_uint8(jnp.asarray(split[np.arange(min(FIGURE_ROWS, len(split)))]))
+    shown = images.from_uint8(jnp.asarray(split[data.subset(len(split), FIGURE_ROWS)]))
     return {
       name: np.asarray(images.to_uint8(figure(params, shown, self._figure_key)))
       for name, figure in self._figures.items()

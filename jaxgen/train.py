@@ -179,10 +179,8 @@ class Run:
     """
     began = time.monotonic()
     validation = self.dataset.validation.images
-    looked_at = validation[
-      np.arange(min(len(validation), self.config.evaluation.validation_images))
-    ]
-    means = self.evaluation.measure(state.ema, looked_at)
+    size = self.config.evaluation.validation_images
+    means = self.evaluation.measure(state.ema, validation, size)
     found = {VALIDATION + name: value for name, value in means.items()}
     samples, scores = self.draw(state.ema)
     self.writer.pictures(step, 'samples', samples)

@@ -1,0 +1,235 @@
+"""Which images and which parameters a number is of, from the command line to what is written.
+
+The splits of a small dataset are images of one grey level each, and the model is one number that
+goes half of the way to the mean pixel of every batch: its numbers say what they were made of.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxgen import configuration, data, objective
+from jaxgen.evaluation import Evaluation
+from jaxgen.images import to_uint8
+from jaxgen.main import main
+from jaxgen.metrics.frechet import frechet_distance, moments
+from jaxgen.objective import Image, Images, Key, Keys, Metrics, Objective, Params
+
+ROOT = Path(__file__).parent.parent
+TRAIN, VALIDATION, TEST = 40, 120, 200  # the mean of every pixel, which differs by 20 from it
+SHAPE = (2, 2, 1)
+STEPS = 4
+DECAY = 0.5
+START = 0.9  # the parameter before the first update
+SMALL = {
+  'num_steps': STEPS,
+  'steps_per_call': 1,
+  'batch_size': 16,
+  'ema_decay': DECAY,
+  'log_every': 1,
+  'checkpoint.every': 2,
+  'checkpoint.best': '',
+  'evaluation.every': 2,
+  'evaluation.batch_size': 4,
+  'evaluation.training_samples': 12,
+  'evaluation.num_samples': 12,
+}
+
+
+def pixel(value: float) -> float:
+  """A grey level as models see it."""
+  return value / 127.5 - 1.0
+
+
+def halfway() -> Objective:
+  """One number that goes half of the way to the mean pixel of each batch; its samples show it.
+
+  One pixel of a sample is noise, for samples to differ.
+  """
+
+  def init(key: Key) -> tuple[Params, Any]:
+    return {'w': jnp.float32(START)}, ()
+
+  def update(
+    params: Params, opt_state: Any, images: Images, keys: Keys
+  ) -> tuple[Params, Any, Metrics]:
+    mean = jax.lax.pmean(images.mean(), objective.AXIS)
+    return {'w': 0.5 * (params['w'] + mean)}, opt_state, {'loss': mean}
+
+  def evaluate(params: Params, image: Image, key: Key) -> Metrics:
+    noise = jax.random.uniform(key)
+    return {'pixel': image.mean(), 'w': params['w'], 'noise': noise, 'noise_squared': noise**2}
+
+  def sample(params: Params, key: Key) -> Image:
+    return jnp.full(SHAPE, params['w']).at[0, 0, 0].set(jax.random.uniform(key))
+
+  def seen(params: Params, images: Images, key: Key) -> jax.Array:
+    return images[None]
+
+  return Objective(init, update, evaluate, sample, {'seen': seen})
+
+
+def trajectory(steps: int) -> tuple[float, float]:
+  """The parameter and its average after so many updates on training images."""
+  w = average = START
+  for step in range(steps):
+    w = 0.5 * (w + pixel(TRAIN))
+    d = min(DECAY, (1 + step) / (10 + step))
+    average = d * average + (1 - d) * w
+  return w, average
+
+
+def grey(value: int, count: int) -> data.Split:
+  """All 16 ways in which four pixels may lie 20 above or below a value, again and again."""
+  signs = 1 - 2 * ((np.arange(count)[:, None] >> np.arange(4)) & 1)
+  return data.Split((value + 20 * signs).astype(np.uint8).reshape(count, *SHAPE))
+
+
+DATA = data.Dataset(grey(TRAIN, 16), grey(VALIDATION, 32), grey(TEST, 64))
+
+
+def command(workdir: Path) -> list[str]:
+  """The arguments that train it there."""
+  fields = [f'--config.{name}={value}' for name, value in SMALL.items()]
+  return [f'--config={ROOT}/experiments/vae.py', f'--workdir={workdir}', *fields]
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+  """The workdir of a run of that model on that data."""
+  folder = tmp_path_factory.mktemp('splits')
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(data, 'load', lambda _: DATA)
+    patch.setattr(objective, 'build', lambda *_: halfway())
+    patch.setenv('XDG_CACHE_HOME', str(folder / 'cache'))
+    assert main(command(folder / 'run')) == 0
+    yield folder / 'run'
+
+
+def records(workdir: Path) -> dict[int, dict[str, float]]:
+  """Step -> all numbers on record for it."""
+  found: dict[int, dict[str, float]] = {}
+  for line in (workdir / 'metrics.jsonl').read_text().splitlines():
+    record = json.loads(line)
+    found.setdefault(record['step'], {}).update(record)
+  return found
+
+
+def evaluated(workdir: Path) -> dict[str, Any]:
+  assert main([f'--workdir={workdir}', '--mode=evaluate']) == 0
+  return json.loads((workdir / 'evaluation.json').read_text())
+
+
+def distance(split: data.Split, samples: np.ndarray) -> float:
+  """The Fréchet distance of samples to a split in pixels' features."""
+  seen = [x.reshape(len(x), -1) / np.float32(255) for x in (split.images, samples)]
+  return frechet_distance(*map(moments, seen))
+
+
+def test_training_sees_training_images_and_validation_the_averaged_parameters(
+  trained: Path,
+) -> None:
+  found = records(trained)
+  for step in range(1, STEPS + 1):
+    assert found[step]['train/loss'] == pytest.approx(pixel(TRAIN))
+  for step in (2, 4):
+    raw, average = trajectory(step)
+    assert abs(raw - average) > 0.03, 'they must differ, for this test to tell anything'
+    assert found[step]['validation/pixel'] == pytest.approx(pixel(VALIDATION))
+    assert found[step]['validation/w'] == pytest.approx(average, rel=1e-5)
+    assert not any(name.startswith('test') for name in found[step])
+
+
+def test_evaluation_sees_test_images_with_averaged_and_with_raw_parameters(trained: Path) -> None:
+  found = evaluated(trained)
+  raw, average = trajectory(STEPS)
+  assert found['test_images'] == 64
+  assert found['ema']['w'] == pytest.approx(average, rel=1e-5)
+  assert found['raw']['w'] == pytest.approx(raw, rel=1e-5)
+  for name in ('ema', 'raw'):
+    assert found[name]['pixel'] == pytest.approx(pixel(TEST))
+    mean, square = found[name]['noise'], found[name]['noise_squared']
+    assert mean == pytest.approx(1 / 2, abs=0.15)  # 4 deviations of the mean of 64
+    assert square - mean**2 == pytest.approx(1 / 12, abs=0.03), 'one noise for all images'
+
+
+@pytest.mark.parametrize('parameters', ['ema', 'raw'])
+def test_samples_are_of_the_parameters_that_are_asked_for(trained: Path, parameters: str) -> None:
+  arguments = ['--mode=sample', f'--parameters={parameters}', '--num_samples=9']
+  assert main([f'--workdir={trained}', *arguments]) == 0
+  with np.load(trained / 'samples.npz', allow_pickle=False) as file:
+    samples = file['samples']
+  raw, average = trajectory(STEPS)
+  expected = to_uint8(jnp.float32({'ema': average, 'raw': raw}[parameters]))
+  assert (samples[:, 1, 1, 0] == expected).all()
+  assert len(np.unique(samples[:, 0, 0, 0])) > 4, 'one noise for all samples'
+
+
+def test_scores_are_of_the_samples_of_their_parameters_and_split(trained: Path) -> None:
+  found = evaluated(trained)
+  for parameters in ('ema', 'raw'):
+    arguments = ['--mode=sample', f'--parameters={parameters}', '--num_samples=12']
+    assert main([f'--workdir={trained}', *arguments]) == 0
+    with np.load(trained / 'samples.npz', allow_pickle=False) as file:
+      samples = file['samples']
+    for split in ('test', 'train'):
+      (value,) = (
+        number['value']
+        for number in found[f'{parameters}_scores']['numbers']
+        if (number['protocol']['metric'], number['protocol']['split']) == ('fid_pixels', split)
+      )
+      assert value == pytest.approx(distance(getattr(DATA, split), samples), rel=1e-5)
+
+
+def by_class(count: int) -> np.ndarray:
+  """Images as a sorted folder gives them: ten classes one after the other, of ten grey levels."""
+  levels = np.repeat(np.arange(10), count // 10).astype(np.uint8)
+  return np.broadcast_to(25 * levels.reshape(-1, 1, 1, 1), (count, *SHAPE)).copy()
+
+
+@pytest.mark.parametrize(('count', 'size'), [(3000, 1000), (1000, 100), (7, 3)])
+def test_a_subset_is_spread_over_all_rows(count: int, size: int) -> None:
+  rows = data.subset(count, size)
+  assert len(rows) == size
+  assert (np.diff(rows) > 0).all()
+  assert 0 <= rows[0] <= rows[-1] < count
+  np.testing.assert_array_equal(rows, data.subset(count, size))
+  assert set(data.subset(count, size // 2)) <= set(rows)
+  np.testing.assert_array_equal(data.subset(count, count + 5), np.arange(count))
+  if count >= 1000:
+    share = np.bincount(rows * 10 // count, minlength=10) / size
+    assert (abs(share - 0.1) < 4 * np.sqrt(0.09 / size)).all()
+
+
+def test_few_validation_images_are_of_all_classes(trained: Path) -> None:
+  config = configuration.load(None, trained, [])
+  images, params = by_class(1000), {'w': jnp.float32(0.0)}
+  model = Evaluation(halfway(), config)
+  everything = model.measure(params, images)
+  some = model.measure(params, images, 200)
+  assert everything['pixel'] == pytest.approx(pixel(112.5), abs=1e-6)
+  assert some['pixel'] == pytest.approx(pixel(112.5), abs=4 * 72 / 127.5 / np.sqrt(200))
+  shown = model.figures(params, images)['seen'][0]
+  assert len(shown) == 8
+  assert len(np.unique(shown)) > 3, 'all images of a figure are of the first classes'
+
+
+def test_the_noise_of_an_image_is_that_of_its_row(trained: Path) -> None:
+  """However few are looked at."""
+
+  def masked(params: Params, image: Image, key: Key) -> Metrics:
+    return {'noise': jax.random.uniform(key) * (image.mean() > 0)}
+
+  config = configuration.load(None, trained, [])
+  images = np.zeros((60, *SHAPE), np.uint8)
+  images[data.subset(60, 20)[13]] = 255
+  model, params = Evaluation(halfway()._replace(evaluate=masked), config), {'w': jnp.float32(0.0)}
+  assert 60 * model.measure(params, images)['noise'] == pytest.approx(
+    20 * model.measure(params, images, 20)['noise']
+  )
