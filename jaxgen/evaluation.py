@@ -19,6 +19,9 @@ FIGURE_ROWS = 8  # images that an objective's own figures show
 GRID = 100  # samples in a sheet
 SAY_EVERY = 10.0  # seconds
 
+# Purposes of samples: a step that was chosen for its samples must be judged by others.
+REPORTED, CHOOSING = 'sample', 'select'
+
 
 class Evaluation:
   """An objective's per-image functions, compiled once, over all devices.
@@ -63,9 +66,11 @@ class Evaluation:
     require_finite(means, 'in evaluation')
     return means
 
-  def samples(self, params: Params, count: int, seed: int | None = None) -> Iterator[np.ndarray]:
+  def samples(
+    self, params: Params, count: int, seed: int | None = None, purpose: str = REPORTED
+  ) -> Iterator[np.ndarray]:
     """Samples 0 ... count - 1 of a seed, the config's by default: chunks of uint8 (n, H, W, C)."""
-    key = purpose_key(self._seed if seed is None else seed, 'sample')
+    key = purpose_key(self._seed if seed is None else seed, purpose)
     return self._draw((params, key), np.arange(count))
 
   def figures(self, params: Params, split: data.Images) -> dict[str, np.ndarray]:

@@ -16,7 +16,7 @@ from clu import parameter_overview
 
 from jaxgen import configuration, cost, data, evaluation, objective, parallel, processes
 from jaxgen.checkpoint import Checkpoints
-from jaxgen.evaluation import GRID, Evaluation, first, require_finite
+from jaxgen.evaluation import CHOOSING, GRID, Evaluation, first, require_finite
 from jaxgen.stopping import StopRequests
 from jaxgen.workdir import claim, describe, fingerprint
 from jaxgen.writer import SCORE, VALIDATION, Writer
@@ -197,10 +197,14 @@ class Run:
     self.logged = (self.logged[0], self.logged[1] + seconds)
 
   def draw(self, params: objective.Params) -> tuple[np.ndarray, dict[str, float]]:
-    """Samples for a sheet, and the scores of evaluation.training_samples by their protocols."""
+    """Samples for a sheet, and the scores of evaluation.training_samples by their protocols.
+
+    Their latents are not those of the samples that are reported: the best step is chosen on them.
+    """
     count, seed = self.config.evaluation.training_samples, self.config.seed
     shown: list[np.ndarray] = []
-    drawn = first(self.evaluation.samples(params, count or GRID), GRID, shown)
+    drawn = self.evaluation.samples(params, count or GRID, purpose=CHOOSING)
+    drawn = first(drawn, GRID, shown)
     if not count:
       return np.concatenate(list(drawn)), {}
     scores = self.scorer.score(evaluation.progress(drawn, count, 'evaluation'), seed)

@@ -52,13 +52,14 @@ def test_samples_are_scored_and_the_best_step_is_kept(tmp_path: Path) -> None:
   assert checkpoint.steps(tmp_path / 'checkpoints') == [8]
   assert checkpoint.damage(tmp_path / 'best' / str(best)) is None
 
-  # The same samples have the same score in the last evaluation, and alone.
+  # The best step is chosen on samples of its own: those that are reported are others.
   assert (
     main(['--mode=evaluate', f'--workdir={tmp_path}', '--config.evaluation.num_samples=80']) == 0
   )
   last = json.loads((tmp_path / 'evaluation.json').read_text())
   alone = {f'score/{n["protocol"]["name"]}': n['value'] for n in last['ema_scores']['numbers']}
-  assert alone[FID] == found[-1][FID]
+  assert alone[FID] != found[-1][FID]
+  assert alone[FID] == pytest.approx(found[-1][FID], rel=0.5)
 
   arguments = [f'--workdir={tmp_path}', '--checkpoint=best']
   assert main(['--mode=evaluate', *arguments]) == 0

@@ -187,6 +187,22 @@ def test_scores_are_of_the_samples_of_their_parameters_and_split(trained: Path) 
       assert value == pytest.approx(distance(getattr(DATA, split), samples), rel=1e-5)
 
 
+def test_training_scores_averaged_parameters_with_latents_of_their_own(trained: Path) -> None:
+  """A step that was chosen for the luck of its latents must be judged by others."""
+  last = records(trained)[STEPS]
+  (value,) = (value for name, value in last.items() if name.startswith('score/fid_pixels'))
+  config = configuration.load(None, trained, [])
+  _, average = trajectory(STEPS)
+
+  def drawn(purpose: str) -> np.ndarray:
+    model = Evaluation(halfway(), config)
+    return np.concatenate(list(model.samples({'w': jnp.float32(average)}, 12, purpose=purpose)))
+
+  chosen, reported = drawn('select'), drawn('sample')
+  assert value == pytest.approx(distance(DATA.train, chosen), rel=1e-5)
+  assert np.mean(chosen[:, 0, 0, 0] == reported[:, 0, 0, 0]) < 0.2
+
+
 def by_class(count: int) -> np.ndarray:
   """Images as a sorted folder gives them: ten classes one after the other, of ten grey levels."""
   levels = np.repeat(np.arange(10), count // 10).astype(np.uint8)
