@@ -22,6 +22,11 @@ SAY_EVERY = 10.0  # seconds
 # Purposes of samples: a step that was chosen for its samples must be judged by others.
 REPORTED, CHOOSING = 'sample', 'select'
 
+WAY_OUT = (
+  'choose another sampler or more of its steps, or train in a new --workdir with a lower '
+  'optimizer.learning_rate or with optimizer.clip_norm'
+)
+
 
 class Evaluation:
   """An objective's per-image functions, compiled once, over all devices.
@@ -38,9 +43,10 @@ class Evaluation:
       key = jax.random.fold_in(evaluate_key, index)
       return objective.evaluate(params, images.from_uint8(image), key)
 
-    def draw(model: tuple[Params, Key], index: jax.Array) -> Image:
+    def draw(model: tuple[Params, Key], index: jax.Array) -> tuple[Image, jax.Array]:
       params, key = model
-      return images.to_uint8(objective.sample(params, jax.random.fold_in(key, index)))
+      image = objective.sample(params, jax.random.fold_in(key, index))
+      return images.to_uint8(image), jnp.isfinite(image).all()  # NaN becomes a black pixel
 
     self._measure = map_images(measure, config.evaluation.batch_size)
     self._draw = map_images(draw, config.evaluation.batch_size)
@@ -69,18 +75,35 @@ class Evaluation:
   def samples(
     self, params: Params, count: int, seed: int | None = None, purpose: str = REPORTED
   ) -> Iterator[np.ndarray]:
-    """Samples 0 ... count - 1 of a seed, the config's by default: chunks of uint8 (n, H, W, C)."""
+    """Samples 0 ... count - 1 of a seed, the config's by default: chunks of uint8 (n, H, W, C).
+
+    Raises:
+      UserError: some are not finite.
+    """
     key = purpose_key(self._seed if seed is None else seed, purpose)
-    return self._draw((params, key), np.arange(count))
+    done = 0
+    for drawn, finite in self._draw((params, key), np.arange(count)):
+      if not finite.all():
+        raise UserError(
+          f'{np.sum(~finite)} of the samples {done} to {done + len(drawn) - 1} are not finite, '
+          f'the first is sample {done + int(np.argmin(finite))}: {WAY_OUT}'
+        )
+      yield drawn
+      done += len(drawn)
 
   def figures(self, params: Params, split: data.Images) -> dict[str, np.ndarray]:
-    """The objective's own figures of a few images: uint8 (rows, columns, H, W, C) by name."""
+    """The objective's own figures of a few images: uint8 (rows, columns, H, W, C) by name.
+
+    Raises:
+      UserError: one is not finite.
+    """
     params = jax.device_get(params)  # else every device that holds them would draw them all
     shown = images.from_uint8(jnp.asarray(split[data.subset(len(split), FIGURE_ROWS)]))
-    return {
-      name: np.asarray(images.to_uint8(figure(params, shown, self._figure_key)))
-      for name, figure in self._figures.items()
-    }
+    drawn = {name: draw(params, shown, self._figure_key) for name, draw in self._figures.items()}
+    for name, figure in drawn.items():
+      if not jnp.isfinite(figure).all():
+        raise UserError(f'the figure {name!r} is not finite: {WAY_OUT}')
+    return {name: np.asarray(images.to_uint8(figure)) for name, figure in drawn.items()}
 
 
 def progress(chunks: Iterable[np.ndarray], count: int, name: str) -> Iterator[np.ndarray]:

@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgen import configuration, data, objective
+from jaxgen import configuration, data, objective, parallel
+from jaxgen.errors import UserError
 from jaxgen.evaluation import Evaluation
 from jaxgen.images import to_uint8
 from jaxgen.main import main
@@ -249,3 +250,37 @@ def test_the_noise_of_an_image_is_that_of_its_row(trained: Path) -> None:
   assert 60 * model.measure(params, images)['noise'] == pytest.approx(
     20 * model.measure(params, images, 20)['noise']
   )
+
+
+def test_samples_that_are_not_finite_are_neither_shown_nor_scored(
+  trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+  """One pixel of a quarter of them is no number."""
+
+  def broken(params: Params, key: Key) -> Image:
+    noise = jax.random.uniform(key)
+    return jnp.full(SHAPE, noise).at[1, 0, 0].set(jnp.where(noise < 0.25, jnp.nan, noise))
+
+  model = halfway()._replace(sample=broken)
+  config = configuration.load(None, trained, [])
+  keys = parallel.image_keys(parallel.purpose_key(config.seed, 'sample'), jnp.arange(12))
+  bad = np.asarray(jax.vmap(jax.random.uniform)(keys)) < 0.25
+  monkeypatch.setattr(objective, 'build', lambda *_: model)
+  before = {path: path.stat().st_mtime_ns for path in trained.iterdir()}
+  for mode in ('sample', 'evaluate'):
+    capsys.readouterr()
+    assert main([f'--workdir={trained}', f'--mode={mode}', '--num_samples=12']) == 2
+    error = capsys.readouterr().err
+    assert f'{bad.sum()} of the samples 0 to 11 are not finite' in error
+    assert f'the first is sample {bad.argmax()}: choose another sampler' in error
+    assert {path: path.stat().st_mtime_ns for path in trained.iterdir()} == before
+  assert main(command(tmp_path / 'run')) == 2
+  assert 'are not finite' in capsys.readouterr().err
+  assert not (tmp_path / 'run' / 'figures' / 'samples.png').exists()
+
+  def torn(params: Params, images: Images, key: Key) -> jax.Array:
+    return images[None].at[0, 0].set(jnp.inf)
+
+  model = Evaluation(halfway()._replace(figures={'torn': torn}), config)
+  with pytest.raises(UserError, match="the figure 'torn' is not finite"):
+    model.figures({}, DATA.test.images)
