@@ -37,9 +37,14 @@ def cpu_devices(config: ml_collections.ConfigDict, processes: int = 1) -> int:
   """
   if config.cpu_devices or processes > 1:
     return max(1, config.cpu_devices)
+  most = min(cores(), MOST_CPU_DEVICES)
+  return next(d for d in range(most, 0, -1) if d == 1 or fits(config, d))
+
+
+def cores() -> int:
+  """Cores that this process may run on."""
   affinity = getattr(os, 'sched_getaffinity', None)  # not on every system
-  cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-  return next(d for d in range(min(cores, MOST_CPU_DEVICES), 0, -1) if d == 1 or fits(config, d))
+  return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def fits(config: ml_collections.ConfigDict, devices: int) -> bool:

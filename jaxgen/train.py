@@ -17,8 +17,9 @@ from clu import parameter_overview
 from jaxgen import configuration, cost, data, evaluation, objective, parallel, processes
 from jaxgen.checkpoint import Checkpoints
 from jaxgen.evaluation import CHOOSING, GRID, Evaluation, first, require_finite
+from jaxgen.provenance import fingerprint, image_hashes
 from jaxgen.stopping import StopRequests
-from jaxgen.workdir import claim, describe, fingerprint
+from jaxgen.workdir import claim, describe
 from jaxgen.writer import SCORE, VALIDATION, Writer
 
 if TYPE_CHECKING:
@@ -37,7 +38,9 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> None:
     with processes.together():
       run, state = prepare(config, workdir, stack)
     with processes.together():
-      processes.require_same(config=config.to_json(), dataset=str(fingerprint(run.dataset)))
+      if not processes.alone():  # every image is hashed
+        seen = fingerprint(run.dataset, image_hashes(run.dataset))
+        processes.require_same(config=config.to_json(), dataset=str(seen))
     state = processes.from_first(state)
     run.loop(parallel.on_all_devices(state), int(state.step))
   print(f'Finished: step {config.num_steps} of {config.num_steps} in {workdir}', flush=True)

@@ -1,29 +1,23 @@
 """A run's folder: claimed by one process at a time, and marked with what made it."""
 
 import fcntl
-import hashlib
-import importlib.metadata
 import json
+import logging
 import os
-import platform
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
-
-from jaxgen import __version__
 from jaxgen.data import Dataset
 from jaxgen.errors import UserError
 from jaxgen.images import write_whole
+from jaxgen.provenance import changes, circumstances, copies, fingerprint, image_hashes
+
+log = logging.getLogger(__name__)
 
 RECORD = 'run.json'
-PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'ml-collections', 'numpy')
 
 
 @contextmanager
@@ -54,46 +48,55 @@ def claim(workdir: Path) -> Iterator[None]:
 
 
 def describe(workdir: Path, dataset: Dataset) -> None:
-  """Adds to run.json what this start runs with: data, versions, devices, revision, command.
+  """Adds this start to run.json, and says what of it may change bits since the last one.
 
   Raises:
     UserError: the run began with other data.
   """
   path = workdir / RECORD
-  record = read_record(path) if path.exists() else {'starts': []}
-  found = fingerprint(dataset)
-  began = record.setdefault('data', found)
-  if began != found:
-    changed = [name for name in found if began.get(name) != found[name]]
-    listed = ''.join(f'\n  {name}: {began.get(name)} then, {found[name]} now' for name in changed)
+  record = read_record(path) if path.exists() else {}
+  began, starts = record.get('data', {}), record.get('starts', [])
+  found = recognise(workdir, began, dataset)
+  start = circumstances()
+  changed = changes(starts[-1], start) if starts else []
+  if changed:
+    log.warning('bits may differ, for this start is not like the last: %s', '; '.join(changed))
+  record |= {'data': found | began, 'image_shape': dataset.image_shape, 'starts': [*starts, start]}
+  write_whole(path, json.dumps(record, indent=2).encode())
+
+
+def require_data(workdir: Path, dataset: Dataset) -> dict[str, int | str]:
+  """The fingerprint of the data, which must be those that a run began with.
+
+  Raises:
+    UserError: they are not, or the folder is not that of a run.
+  """
+  path = workdir / RECORD
+  if not path.exists():
+    raise UserError(f'{workdir} has no {RECORD} that says what was trained there')
+  return recognise(workdir, read_record(path).get('data', {}), dataset)
+
+
+def recognise(workdir: Path, began: dict[str, Any], dataset: Dataset) -> dict[str, int | str]:
+  """The fingerprint of the data; says how many images are in two splits.
+
+  Raises:
+    UserError: another one than the run began with, as far as that was recorded.
+  """
+  hashes = image_hashes(dataset)
+  found = fingerprint(dataset, hashes)
+  changed = [name for name in found if began.get(name, found[name]) != found[name]]
+  if changed:
+    listed = ''.join(f'\n  {name}: {began[name]} then, {found[name]} now' for name in changed)
     raise UserError(
       f'the run in {workdir} began with other data:{listed}\n'
       'Bring them back, or choose another --workdir.'
     )
-  record['image_shape'] = dataset.image_shape
-  record.setdefault('starts', []).append(
-    {
-      'command': sys.argv,
-      'jaxgen': __version__,
-      'git': revision(),
-      'python': platform.python_version(),
-      'packages': {name: importlib.metadata.version(name) for name in PACKAGES},
-      'platform': platform.platform(),
-      'processes': jax.process_count(),
-      'devices': [f'{device.platform}: {device.device_kind}' for device in jax.devices()],
-    }
-  )
-  write_whole(path, json.dumps(record, indent=2).encode())
-
-
-def fingerprint(dataset: Dataset) -> dict[str, int | str]:
-  """How many images each split has, and a hash of all labels and of up to 64 images of each."""
-  digest = hashlib.sha256()
-  for images, labels in dataset:
-    digest.update(b'' if labels is None else np.asarray(labels, '<i8').tobytes())
-    digest.update(images[np.linspace(0, len(images) - 1, min(64, len(images))).astype(int)])
-  counts = {f'{name} images': len(split.images) for name, split in dataset._asdict().items()}
-  return counts | {'sha256 of some of them': digest.hexdigest()}
+  for (split, other), count in copies(hashes).items():
+    log.warning(
+      '%d of %d %s images are also %s images, to the pixel', count, len(hashes[split]), split, other
+    )
+  return found
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -105,7 +108,7 @@ def read_record(path: Path) -> dict[str, Any]:
   try:
     record = json.loads(path.read_text())
     kinds = [type(part) for part in (record, record.get('data', {}), record.get('starts', []))]
-    if kinds != [dict, dict, list]:
+    if kinds != [dict, dict, list] or {type(start) for start in record.get('starts', [])} - {dict}:
       raise TypeError('it was not written by jaxgen')
   except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
     raise UserError(f'cannot read {path}: {error}') from error
@@ -123,13 +126,3 @@ def image_shape(workdir: Path) -> tuple[int, int, int]:
   except (UserError, ValueError, KeyError, TypeError) as error:
     raise UserError(f'{workdir} has no {RECORD} that says what was trained there') from error
   return height, width, channels
-
-
-def revision() -> str:
-  """The git revision of this code, with '+changes' where files differ from it."""
-  here = Path(__file__).parent
-  git = ['git', '-C', str(here), 'describe', '--always', '--abbrev=40', '--dirty=+changes']
-  try:
-    return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
-  except (OSError, subprocess.CalledProcessError):
-    return 'unknown'
