@@ -1,7 +1,9 @@
 """What is done with a finished or running workdir: sample from it, evaluate it."""
 
+import hashlib
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +11,14 @@ import jax
 import ml_collections
 import numpy as np
 
-from jaxgen import checkpoint, cost, data, images, objective, parallel
-from jaxgen.checkpoint import BEST, FOLDERS, LAST
+from jaxgen import checkpoint, configuration, cost, data, images, objective, parallel
+from jaxgen.checkpoint import BEST, FOLDERS, LAST, SUMS
 from jaxgen.errors import UserError
 from jaxgen.evaluation import GRID, Evaluation, first, progress
+from jaxgen.provenance import circumstances, revision
 from jaxgen.references import about
 from jaxgen.scores import Scorer, joined
-from jaxgen.workdir import image_shape
+from jaxgen.workdir import image_shape, require_data
 
 SHOWN = 10  # samples shown beside their nearest training images
 
@@ -50,34 +53,65 @@ def sample(
   count: int,
   parameters: str = 'ema',
   which: str = LAST,
+  output: Path | None = None,
 ) -> None:
-  """Writes samples.npz (uint8 (N, H, W, C) as `samples`) and grid.png to the workdir.
+  """Writes uint8 (N, H, W, C) as `samples`, beside how they were made, and a picture of the first.
+
+  They go to samples.npz and grid.png in the workdir, or to `output`, X.npz, and X.png.
 
   Raises:
-    UserError: fewer than one sample, or nothing to sample from.
+    UserError: fewer than one sample, another name of a file, or nothing to sample from.
   """
   if count < 1:
     raise UserError(f'--num_samples={count} must be at least 1')
+  if output is not None and output.suffix != '.npz':
+    raise UserError(f'--output={output} must end in .npz')
+  arrays, sheet = output or workdir / 'samples.npz', workdir / 'grid.png'
+  sheet = output.with_suffix('.png') if output else sheet
   model, state = restore(config, workdir, image_shape(workdir), which)
   params = state.ema if parameters == 'ema' else state.params
   drawn = np.concatenate(
     list(progress(Evaluation(model, config).samples(params, count), count, parameters))
   )
   buffer = io.BytesIO()
-  np.savez(buffer, samples=drawn)
-  images.write_whole(workdir / 'samples.npz', buffer.getvalue())
-  images.save_png(workdir / 'grid.png', images.enlarge(images.grid(drawn[:GRID])))
-  print(
-    f'{count} samples of step {int(state.step)}: {workdir / "samples.npz"}, {workdir / "grid.png"}'
-  )
+  made = {
+    'step': int(state.step),
+    'checkpoint': which,
+    'checkpoint_sha256': checkpoint_hash(workdir, which, state),
+    'parameters': parameters,
+    'seed': config.seed,
+    'sampler': json.dumps(sampler(config)),
+    'config': json.dumps(config.to_dict()),
+    'revision': revision(),
+  }
+  np.savez(buffer, samples=drawn, **made)
+  images.write_whole(arrays, buffer.getvalue())
+  images.save_png(sheet, images.enlarge(images.grid(drawn[:GRID])))
+  print(f'{count} samples of step {int(state.step)}: {arrays}, {sheet}')
+
+
+def sampler(config: ml_collections.ConfigDict) -> dict[str, Any]:
+  """The config's section on sampling, {} of a model that needs none."""
+  return config.get('sampler', ml_collections.ConfigDict()).to_dict()
+
+
+def checkpoint_hash(workdir: Path, which: str, state: parallel.TrainState) -> str:
+  """The SHA-256 of a checkpoint's sums, and so of all its files."""
+  sums = workdir / FOLDERS[which] / str(int(state.step)) / SUMS
+  return hashlib.sha256(sums.read_bytes()).hexdigest()
 
 
 def evaluate(config: ml_collections.ConfigDict, workdir: Path, which: str = LAST) -> dict[str, Any]:
   """Test-set means, scores and cost of averaged and raw parameters, also in evaluation.json.
 
-  What is found of the best checkpoint goes to evaluation-best.json, apart from the last one's.
+  What is found of the best checkpoint, or with another sampler than the run's, goes to a file of
+  its own, see `variant`.
+
+  Raises:
+    UserError: the data are not those of the run, or there is nothing to evaluate.
   """
   dataset = data.load(config.data)
+  fingerprint = require_data(workdir, dataset)
   model, state = restore(config, workdir, dataset.image_shape, which)
   evaluation = Evaluation(model, config)
   test = dataset.test.images
@@ -86,7 +120,12 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Path, which: str = LAST
   results = {
     'step': int(state.step),
     'checkpoint': which,
-    'objective': config.objective.to_dict(),  # a sampler may be chosen now
+    'checkpoint_sha256': checkpoint_hash(workdir, which, state),
+    'seed': config.seed,
+    'sampler': sampler(config),
+    'data': config.data.to_dict() | fingerprint,
+    'evaluation': config.evaluation.to_dict(),
+    'made': circumstances(),
     'test_images': len(test),
     'ema': evaluation.measure(state.ema, test),
     'raw': evaluation.measure(state.params, test),
@@ -98,40 +137,59 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Path, which: str = LAST
       'network_evaluations_per_sample': cost.network_evaluations(model, state.params),
     },
   }
+  suffix = variant(config, workdir, which)
   if config.evaluation.num_samples:
-    results |= score(config, workdir, dataset, evaluation, state, results['cost'])
-  name = 'evaluation.json' if which == LAST else f'evaluation-{which}.json'
-  images.write_whole(workdir / name, json.dumps(results, indent=2).encode())
+    sheet = workdir / 'figures' / f'neighbours{suffix}.png'
+    results |= score(config, sheet, dataset, evaluation, state, results['cost'])
+  images.write_whole(workdir / f'evaluation{suffix}.json', json.dumps(results, indent=2).encode())
   return results
+
+
+def variant(config: ml_collections.ConfigDict, workdir: Path, which: str = LAST) -> str:
+  """What tells an evaluation from that of the last checkpoint with the run's sampler: '-best-ddim'.
+
+  Fields of the sampler that are not as in the workdir's config are named with their values.
+  """
+  own, used = sampler(configuration.read(workdir)), sampler(config)
+  other = {name: value for name, value in used.items() if own.get(name) != value}
+  words = [which] if which != LAST else []
+  words += [str(other[name]) for name in other if name == 'name']
+  words += [f'{name}{value}' for name, value in other.items() if name != 'name']
+  return ''.join('-' + re.sub(r'[^\w.+-]', '_', word) for word in words)
 
 
 def score(
   config: ml_collections.ConfigDict,
-  workdir: Path,
+  sheet: Path,
   dataset: data.Dataset,
   evaluation: Evaluation,
   state: parallel.TrainState,
   costs: dict[str, Any],
 ) -> dict[str, Any]:
-  """Scores of samples from averaged and raw parameters; also draws figures/neighbours.png.
+  """Scores of samples from averaged and raw parameters; draws the first's neighbours on a sheet.
+
+  Several seeds are those of the sampler: their spread is that of sets of samples of one trained
+  model, and says nothing of how far another training seed would lead.
 
   Adds to `costs` the seconds that samples took. The first drawing compiles, so the last, from the
   raw parameters, is timed.
   """
   count = config.evaluation.num_samples
   scorer = Scorer(dataset, config, ('test', 'train'))
+  seeds = range(config.seed, config.seed + config.evaluation.seeds)
   found: dict[str, Any] = {'features': about(scorer.kinds), 'no_classifier': scorer.reason}
+  found['sampling_seeds_of_one_trained_model'] = list(seeds)
   for name, params in (('ema', state.ema), ('raw', state.params)):
     sets = []
-    for seed in range(config.seed, config.seed + config.evaluation.seeds):
+    for seed in seeds:
       watch, shown = cost.Stopwatch(), []
       drawn = watch.time(evaluation.samples(params, count, seed))
-      drawn = first(progress(drawn, count, f'{name}, seed {seed}'), SHOWN, shown)
+      drawn = first(progress(drawn, count, f'{name}, sampling seed {seed}'), SHOWN, shown)
       sets.append(scorer.score(drawn, seed))
       neighbours = sets[0][0].neighbours
       if (name, seed) == ('ema', config.seed) and neighbours is not None:
-        sheet = beside(np.concatenate(shown), neighbours, dataset.train.images)
-        images.save_png(workdir / 'figures' / 'neighbours.png', images.enlarge(sheet, 240))
+        picture = beside(np.concatenate(shown), neighbours, dataset.train.images)
+        images.save_png(sheet, images.enlarge(picture, 240))
     found[f'{name}_scores'] = joined(sets)
   costs['seconds_per_1000_samples'] = 1000.0 * watch.seconds / count
   return found

@@ -32,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
   result.add_argument('--workdir', type=Path, help='folder of the run (runs/NAME-DATASET-seedN)')
   result.add_argument('--mode', choices=('train', 'sample', 'evaluate'), default='train')
   result.add_argument('--num_samples', type=int, default=100, help='with --mode=sample')
+  result.add_argument('--output', type=Path, help='.npz of --mode=sample (WORKDIR/samples.npz)')
   result.add_argument('--parameters', choices=('ema', 'raw'), default='ema', help='which to sample')
   result.add_argument(
     '--checkpoint', choices=('last', 'best'), default='last', help='which to sample or evaluate'
@@ -56,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     if place.count > 1 and options.mode != 'train':
       raise UserError(f'--mode={options.mode} runs in one process, not in {place.count}')
+    if options.output and options.mode != 'sample':
+      raise UserError(f'--output={options.output} is of --mode=sample, not of {options.mode}')
     config = configuration.load(options.config, options.workdir, overrides)
     workdir = options.workdir or default_workdir(options.config, config)
     select_devices(options.platform, config, place)
@@ -109,7 +112,8 @@ def run(options: argparse.Namespace, config: ml_collections.ConfigDict, workdir:
   if options.mode == 'sample':
     from jaxgen.inference import sample
 
-    sample(config, workdir, options.num_samples, options.parameters, options.checkpoint)
+    chosen = options.parameters, options.checkpoint, options.output
+    sample(config, workdir, options.num_samples, *chosen)
   else:
     from jaxgen.inference import evaluate
 

@@ -150,7 +150,9 @@ def test_wrong_field(refused: Refused, field: str, words: str) -> None:
     (['--mode=sample'], 'holds no config.json'),
     (['--mode=evaluate'], 'holds no config.json'),
     ([*experiment('vae'), '--mode=sample'], 'what was trained there'),
-    ([*experiment('vae'), '--mode=evaluate'], 'holds no checkpoint'),
+    ([*experiment('vae'), '--mode=evaluate'], 'what was trained there'),
+    ([*experiment('vae'), '--mode=sample', '--output=x.png'], '--output=x.png must end in .npz'),
+    ([*experiment('vae'), '--output=x.npz'], '--output=x.npz is of --mode=sample'),
     ([*experiment('vae'), '--mode=sample', '--num_samples=0'], '--num_samples=0 must be'),
     ([*experiment('vae'), '--config.cpu_devices=-1'], 'cpu_devices=-1 must be zero or positive'),
   ],
@@ -261,6 +263,9 @@ def test_data_that_changed_under_a_run(refused: Refused, tmp_path: Path) -> None
   refused(there, 'began with other data', 'train images: 28 then, 27 now', workdir=run)
   Image.fromarray(np.full((8, 8), 99, np.uint8)).save(moved / '05.png')
   refused(there, 'began with other data', 'sha256', workdir=run)
+  evaluate = ['--mode=evaluate', f'--config.data.path={moved}']
+  refused(evaluate, 'began with other data', 'sha256', workdir=run)
+  assert not (run / 'evaluation.json').exists()
   assert (run / 'config.json').read_bytes() == before
 
 
@@ -272,6 +277,13 @@ def test_a_garbled_workdir(refused: Refused, trained: Path, name: str, content: 
   if name == 'run.json':
     refused(experiment(), name, workdir=trained)
   assert (trained / name).read_bytes() == content
+
+
+def test_a_run_without_checkpoints(refused: Refused, trained: Path) -> None:
+  shutil.rmtree(trained / 'checkpoints')
+  for mode in ('sample', 'evaluate'):
+    refused([f'--mode={mode}'], 'holds no checkpoint', workdir=trained)
+  refused(['--mode=sample', '--checkpoint=best'], 'holds no best checkpoint', workdir=trained)
 
 
 def test_a_learning_rate_that_is_far_too_large(refused: Refused, tmp_path: Path) -> None:

@@ -1,0 +1,96 @@
+"""A model of one number and data of three splits that cannot be mistaken for one another.
+
+The splits are images of one grey level each, and the model goes half of the way to the mean pixel
+of every batch: its numbers say what they were made of, and it trains in a second.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxgen import data, objective
+from jaxgen.objective import Image, Images, Key, Keys, Metrics, Objective, Params
+
+ROOT = Path(__file__).parent.parent
+TRAIN, VALIDATION, TEST = 40, 120, 200  # the mean of every pixel, which differs by 20 from it
+SHAPE = (2, 2, 1)
+STEPS = 4
+DECAY = 0.5
+START = 0.9  # the parameter before the first update
+SMALL = {
+  'num_steps': STEPS,
+  'steps_per_call': 1,
+  'batch_size': 16,
+  'ema_decay': DECAY,
+  'log_every': 1,
+  'checkpoint.every': 2,
+  'checkpoint.best': '',
+  'evaluation.every': 2,
+  'evaluation.batch_size': 4,
+  'evaluation.training_samples': 12,
+  'evaluation.num_samples': 12,
+}
+
+
+def pixel(value: float) -> float:
+  """A grey level as models see it."""
+  return value / 127.5 - 1.0
+
+
+def halfway() -> Objective:
+  """One number that goes half of the way to the mean pixel of each batch; its samples show it.
+
+  One pixel of a sample is noise, for samples to differ.
+  """
+
+  def init(key: Key) -> tuple[Params, Any]:
+    return {'w': jnp.float32(START)}, ()
+
+  def update(
+    params: Params, opt_state: Any, images: Images, keys: Keys
+  ) -> tuple[Params, Any, Metrics]:
+    mean = jax.lax.pmean(images.mean(), objective.AXIS)
+    return {'w': 0.5 * (params['w'] + mean)}, opt_state, {'loss': mean}
+
+  def evaluate(params: Params, image: Image, key: Key) -> Metrics:
+    noise = jax.random.uniform(key)
+    return {'pixel': image.mean(), 'w': params['w'], 'noise': noise, 'noise_squared': noise**2}
+
+  def sample(params: Params, key: Key) -> Image:
+    return jnp.full(SHAPE, params['w']).at[0, 0, 0].set(jax.random.uniform(key))
+
+  def seen(params: Params, images: Images, key: Key) -> jax.Array:
+    return images[None]
+
+  return Objective(init, update, evaluate, sample, {'seen': seen})
+
+
+def grey(value: int, count: int) -> data.Split:
+  """All 16 ways in which four pixels may lie 20 above or below a value, again and again."""
+  signs = 1 - 2 * ((np.arange(count)[:, None] >> np.arange(4)) & 1)
+  return data.Split((value + 20 * signs).astype(np.uint8).reshape(count, *SHAPE))
+
+
+DATA = data.Dataset(grey(TRAIN, 16), grey(VALIDATION, 32), grey(TEST, 64))
+
+
+def command(workdir: Path) -> list[str]:
+  """The arguments that train it there."""
+  fields = [f'--config.{name}={value}' for name, value in SMALL.items()]
+  return [f'--config={ROOT}/experiments/vae.py', f'--workdir={workdir}', *fields]
+
+
+@contextmanager
+def at_hand(folder: Path) -> Iterator[pytest.MonkeyPatch]:
+  """Lets any config train that model on that data, with a cache in this folder."""
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(data, 'load', lambda _: DATA)
+    patch.setattr(objective, 'build', lambda *_: halfway())
+    patch.setenv('XDG_CACHE_HOME', str(folder / 'cache'))
+    yield patch
