@@ -47,7 +47,9 @@ def base(objective: str, dataset: str) -> ml_collections.ConfigDict:
   config.evaluation.validation_images = 1000  # looked at during training
   config.evaluation.training_samples = 1000  # scored during training; 0: none
   config.evaluation.num_samples = 1000  # that --mode=evaluate draws and scores; 0: none
-  config.evaluation.seeds = 1  # sets of samples that --mode=evaluate draws
+  # Sets of samples that --mode=evaluate draws: of one trained model, so that their spread says
+  # nothing of the spread over training seeds.
+  config.evaluation.seeds = 1
   config.evaluation.classifier_weights = ''  # a file, in place of the data's own classifier
   config.evaluation.inception_weights = ''  # a file, for distances in inception's features too
   config.evaluation.s4_legacy_weights = ''  # a file, for the one report's distance, see README
