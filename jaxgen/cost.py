@@ -42,13 +42,15 @@ def matrix_product_ceiling(dtype: str = 'float32') -> float:
   on_cpu = devices[0].platform == 'cpu'
   side = 1024 if on_cpu else 8192
   matrix = jnp.ones((side, side), dtype)
-  product = jax.jit(lambda a: a @ a)
   seconds = []
-  for _ in range(6):  # the first compiles
+  for _ in range(6):  # the first may compile
     began = time.perf_counter()
-    product(matrix).block_until_ready()
+    _square(matrix).block_until_ready()
     seconds.append(time.perf_counter() - began)
   return 2.0 * side**3 / min(seconds) * (1 if on_cpu else len(devices)) * jax.process_count()
+
+
+_square = jax.jit(lambda matrix: matrix @ matrix)
 
 
 def peak_memory() -> int:
@@ -106,3 +108,46 @@ class Stopwatch:
       if chunk is None:
         return
       yield chunk
+
+
+class Speed:
+  """How fast training goes, and what share of the machine's matrix products that is.
+
+  Attributes:
+    flops: of training on one image, in matrix products; 0 of a model that has none.
+    ceiling: the most floating-point operations a second that this machine was seen to do.
+  """
+
+  def __init__(self, batch_size: int, dtype: str) -> None:
+    self.batch_size, self.dtype = batch_size, dtype
+    self.flops = self.ceiling = 0.0
+    self.begin(0)
+
+  def begin(self, step: int) -> None:
+    """Starts the clock after this step."""
+    self.step, self.then = step, time.monotonic()
+
+  def pause(self, seconds: float) -> None:
+    """Takes time off that was not spent in updates."""
+    self.then += seconds
+
+  def look(self) -> None:
+    """Measures the ceiling once more: a busy moment shows one that is too low."""
+    if self.flops:
+      self.ceiling = max(self.ceiling, matrix_product_ceiling(self.dtype))
+
+  def until(self, step: int) -> dict[str, float]:
+    """Images a second since the clock was started, and their share of the ceiling; starts it anew.
+
+    Nothing where no step was timed, and no share of a model without matrix products.
+    """
+    steps, seconds = step - self.step, max(time.monotonic() - self.then, 1e-9)
+    found = {'images_per_second': steps * self.batch_size / seconds} if steps else {}
+    if steps and self.flops:
+      done = found['images_per_second'] * self.flops
+      if not self.ceiling:
+        self.look()
+      self.ceiling = max(self.ceiling, done)
+      found['model_flops_utilization'] = done / self.ceiling
+    self.begin(step)
+    return found

@@ -95,7 +95,7 @@ class Run:
     self.update = parallel.train_steps(model, config.seed, config.ema_decay, config.reduction)
     self.model, self.evaluation = model, Evaluation(model, config)
     self.pending: list[tuple[int, Any]] = []  # metrics still on the devices
-    self.logged = (0, time.monotonic())
+    self.speed = cost.Speed(config.batch_size, config.network.dtype)
 
   def loop(self, state: parallel.TrainState, start: int) -> None:
     """Updates, logs, saves and evaluates until the last step or a request to stop.
@@ -114,13 +114,15 @@ class Run:
       rows = parallel.shard(np.stack(order), jax.device_count())
       return images[rows.ravel()].reshape(*rows.shape, *images.shape[1:])
 
-    self.flops = cost.training_flops(self.update, state, read(start))
-    self.logged = (start, time.monotonic())
+    self.speed.flops = cost.training_flops(self.update, state, read(start))
     for step, batches in data.prefetch(read, range(start, config.num_steps, stride)):
       state, metrics = self.update(state, batches)
       self.requests.saved = None
       self.pending.append((step, metrics))
       done = step + stride
+      if step == start:  # the clock leaves out the dispatch that compiled
+        jax.block_until_ready(metrics)
+        self.speed.begin(done)
       pause = self.requests.agreed() or self.evaluates(done)
       if pause or due(done, config.log_every):
         self.log(done)
@@ -136,27 +138,13 @@ class Run:
     """Whether this step is followed by an evaluation: every so often, and after the last."""
     return step == self.config.num_steps or due(step, self.config.evaluation.every)
 
-  @cached_property
-  def ceiling(self) -> float:
-    """Floating-point operations that this machine does in a second, at the most."""
-    return cost.matrix_product_ceiling(self.config.network.dtype)
-
   @processes.together()
   def log(self, step: int) -> None:
     """Fetches the metrics since the last log, checks every one, and writes their means."""
     means = self.fetch()
-    before, then = self.logged
-    rate = (step - before) / max(time.monotonic() - then, 1e-9)
-    images_per_second = rate * self.config.batch_size
-    utilization = images_per_second * self.flops / self.ceiling
-    self.logged = (step, time.monotonic())  # only now: the first log measures the ceiling
-    costs = {
-      'images_per_second': images_per_second,
-      'model_flops_utilization': utilization,
-      'peak_memory_bytes': cost.peak_memory(),
-    }
+    costs = self.speed.until(step) | {'peak_memory_bytes': cost.peak_memory()}
     self.writer.scalars(step, means | costs)
-    self.requests.say(progress(step, self.config.num_steps, rate, costs, means))
+    self.requests.say(progress(step, self.config, costs, means))
 
   def fetch(self) -> dict[str, float]:
     """Means of the pending metrics by name.
@@ -194,10 +182,11 @@ class Run:
     self.keep_best(step, found | scores)
     # Last, for it says that the evaluation of this step is done.
     self.writer.scalars(step, found | scores)
+    self.speed.look()
     seconds = time.monotonic() - began
     shown = means | dict(itertools.islice(scores.items(), 1))
     self.requests.say(f'step {step}: validation {summary(shown)} ({seconds:.1f} s)')
-    self.logged = (self.logged[0], self.logged[1] + seconds)
+    self.speed.pause(seconds)
 
   def draw(self, params: objective.Params) -> tuple[np.ndarray, dict[str, float]]:
     """Samples for a sheet, and the scores of evaluation.training_samples by their protocols.
@@ -269,15 +258,20 @@ def announce(
 
 
 def progress(
-  step: int, num_steps: int, rate: float, costs: dict[str, float], means: dict[str, float]
+  step: int, config: ml_collections.ConfigDict, costs: dict[str, float], means: dict[str, float]
 ) -> str:
-  """One line: step, share, speed and share of the machine's, losses, time to go."""
-  minutes, seconds = divmod(round((num_steps - step) / rate), 60)
-  losses = {name: v for name, v in means.items() if not name.endswith('_norm')}
-  return (
-    f'step {step}/{num_steps} {step / num_steps:4.0%}  {costs["images_per_second"]:,.0f} images/s  '
-    f'{costs["model_flops_utilization"]:.0%} MFU  {summary(losses)}  ETA {minutes}:{seconds:02d}'
-  )
+  """One line: step, speed and share of the machine's, losses, time to go, as far as known."""
+  parts = [f'step {step}/{config.num_steps} {step / config.num_steps:4.0%}']
+  if 'images_per_second' in costs:
+    parts.append(f'{costs["images_per_second"]:,.0f} images/s')
+  if 'model_flops_utilization' in costs:
+    parts.append(f'{costs["model_flops_utilization"]:.0%} MFU')
+  parts.append(summary({name: v for name, v in means.items() if not name.endswith('_norm')}))
+  if 'images_per_second' in costs:
+    to_go = (config.num_steps - step) * config.batch_size
+    minutes, seconds = divmod(round(to_go / costs['images_per_second']), 60)
+    parts.append(f'ETA {minutes}:{seconds:02d}')
+  return '  '.join(parts)
 
 
 def summary(means: dict[str, float]) -> str:

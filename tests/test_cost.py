@@ -55,3 +55,34 @@ def test_training_flops_of_dense_networks_are_those_of_their_matrices() -> None:
 def test_the_ceiling_and_the_peak_are_of_this_machine() -> None:
   assert 1e8 < cost.matrix_product_ceiling() < 1e16
   assert 10 * 2**20 < cost.peak_memory() < 2**45
+
+
+def test_speed_leaves_out_pauses_and_is_measured_against_the_best_ceiling_seen(
+  monkeypatch: pytest.MonkeyPatch,
+) -> None:
+  now, ceilings = [100.0], iter([2000.0, 1000.0, 5000.0])
+  monkeypatch.setattr(cost.time, 'monotonic', lambda: now[0])
+  monkeypatch.setattr(cost, 'matrix_product_ceiling', lambda _: next(ceilings))
+  speed = cost.Speed(16, 'float32')
+  speed.flops = 10.0
+  speed.begin(5)
+  assert speed.until(5) == {}, 'no step was timed'
+  now[0] += 2.0
+  assert speed.until(15) == {'images_per_second': 80.0, 'model_flops_utilization': 800 / 2000}
+  now[0] += 3.0
+  speed.pause(1.0)
+  speed.look()  # at a busy moment
+  assert speed.until(25) == {'images_per_second': 80.0, 'model_flops_utilization': 800 / 2000}
+  speed.look()
+  now[0] += 0.1
+  assert speed.until(35)['model_flops_utilization'] == 1.0, 'nothing is faster than the ceiling'
+  assert speed.ceiling == pytest.approx(16_000)
+
+
+def test_a_model_without_products_has_no_share_of_their_ceiling(
+  monkeypatch: pytest.MonkeyPatch,
+) -> None:
+  monkeypatch.setattr(cost, 'matrix_product_ceiling', lambda _: pytest.fail('measured'))
+  speed = cost.Speed(16, 'float32')
+  speed.look()
+  assert speed.until(3).keys() == {'images_per_second'}

@@ -151,7 +151,7 @@ def test_purposes_and_seeds_have_keys_of_their_own() -> None:
   keys = [
     parallel.purpose_key(seed, purpose)
     for seed in range(20)
-    for purpose in ('init', 'train', 'sample', 'evaluate', 'figures')
+    for purpose in ('init', 'train', 'sample', 'select', 'evaluate', 'figures')
   ]
   places = parallel.image_keys(keys[0], jnp.arange(1000))
   data = [tuple(np.asarray(jax.random.key_data(k))) for k in (*keys, *places)]

@@ -1,7 +1,8 @@
 """Which images and which parameters a number is of, from the command line to what is written."""
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -223,3 +224,34 @@ def test_samples_that_are_not_finite_are_neither_shown_nor_scored(
   model = Evaluation(halfway()._replace(figures={'torn': torn}), config)
   with pytest.raises(UserError, match="the figure 'torn' is not finite"):
     model.figures({}, DATA.test.images)
+
+
+def test_speed_does_not_count_compilation(
+  trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+  build = parallel.train_steps
+
+  def slow(*arguments: object, **options: object) -> Callable[..., object]:
+    update, calls = build(*arguments, **options), iter([3.0])
+
+    def steps(*batch: object) -> object:
+      time.sleep(next(calls, 0.0) if not isinstance(batch[1], jax.core.Tracer) else 0.0)
+      return update(*batch)
+
+    return steps
+
+  monkeypatch.setattr(parallel, 'train_steps', slow)
+  fields = ['--config.log_every=2', '--config.evaluation.every=0']
+  assert main([*command(tmp_path / 'run'), *fields]) == 0
+  found = records(tmp_path / 'run')
+  assert found[2]['images_per_second'] > 16  # 2 steps of 16 images, of which one took 3 s
+  lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith('step 2/4')]
+  assert 'images/s' in lines[0]
+  assert 'MFU' not in lines[0], 'the model has no products'
+  assert 'model_flops_utilization' not in found[2]
+
+  assert main([*command(tmp_path / 'other'), '--config.log_every=1']) == 0
+  found = records(tmp_path / 'other')
+  assert 'images_per_second' not in found[1], 'the only step so far compiled'
+  (line,) = (x for x in capsys.readouterr().out.splitlines() if x.startswith('step 1/4'))
+  assert 'ETA' not in line
