@@ -66,8 +66,8 @@ def sample(
     raise UserError(f'--num_samples={count} must be at least 1')
   if output is not None and output.suffix != '.npz':
     raise UserError(f'--output={output} must end in .npz')
-  arrays, sheet = output or workdir / 'samples.npz', workdir / 'grid.png'
-  sheet = output.with_suffix('.png') if output else sheet
+  arrays = output or workdir / 'samples.npz'
+  sheet = output.with_suffix('.png') if output else workdir / 'grid.png'
   model, state = restore(config, workdir, image_shape(workdir), which)
   params = state.ema if parameters == 'ema' else state.params
   drawn = np.concatenate(

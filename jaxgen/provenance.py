@@ -97,7 +97,7 @@ def revision() -> str:
 
   Untracked files that are not Python are left out: a run's own folder may lie there.
   """
-  git = ('git', '-C', str(Path(__file__).parent))
+  git = ('git', '--no-optional-locks', '-C', str(Path(__file__).parent))
   try:
     name, status = (
       subprocess.run([*git, *command], capture_output=True, text=True, check=True).stdout  # noqa: S603

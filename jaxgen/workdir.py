@@ -93,6 +93,7 @@ def recognise(workdir: Path, began: dict[str, Any], dataset: Dataset) -> dict[st
       'Bring them back, or choose another --workdir.'
     )
   for (split, other), count in copies(hashes).items():
+    found[f'{split} images that are also {other} images'] = count
     log.warning(
       '%d of %d %s images are also %s images, to the pixel', count, len(hashes[split]), split, other
     )

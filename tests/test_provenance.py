@@ -109,6 +109,9 @@ def test_copies_are_said(
     assert caplog.text.count(said) == 1
     assert main([f'--workdir={tmp_path}/copied', '--mode=evaluate']) == 0
     assert caplog.text.count(said) == 2
+  for path in ('run.json', 'evaluation.json'):
+    recorded = read(tmp_path / 'copied' / path)['data']
+    assert recorded['test images that are also train images'] == 2
 
 
 @pytest.mark.parametrize('split', ['train', 'test'])
