@@ -1,5 +1,6 @@
 """Bad input: one message with the way out, an exit code that is not 0, and nothing damaged."""
 
+import json
 import os
 import re
 import shutil
@@ -242,8 +243,13 @@ def test_a_workdir_of_another_config_or_architecture(refused: Refused, trained: 
   refused(experiment('vae', 'seed=7'), 'seed: 0 there, 7 now', workdir=trained)
   refused(experiment('gan'), 'objective.name', 'another config', workdir=trained)
   wider = experiment('vae', 'network.hidden=32')
-  refused([*wider, '--mode=sample'], 'another architecture', 'expected', workdir=trained)
+  for mode in ('sample', 'evaluate'):
+    refused([*wider, f'--mode={mode}'], 'another config', '(16,) there, (32,) now', workdir=trained)
   assert (trained / 'config.json').read_bytes() == before
+  config = json.loads(before)
+  config['network']['hidden'] = [32]
+  (trained / 'config.json').write_text(json.dumps(config))  # by hand
+  refused(['--mode=sample'], 'another architecture', 'expected', workdir=trained)
   assert not (trained / 'samples.npz').exists()
 
 
