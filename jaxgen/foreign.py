@@ -30,15 +30,21 @@ def parser() -> argparse.ArgumentParser:
   result.add_argument(
     '--samples', required=True, type=Path, help='.npz of one uint8 (N, H, W[, C]), or PNG folder'
   )
-  result.add_argument('--data', required=True, help='digits, mnist, folder, ...')
-  result.add_argument('--data_path', default='', help='of the folder, or of prepared datasets')
-  result.add_argument('--image_size', type=int, default=0, help='side to resize the data to')
-  result.add_argument('--channels', type=int, choices=(0, 1, 3), default=0, help='1 grey, 3 colour')
+  add_data(result)
   result.add_argument('--seed', type=int, default=0, help='that the samples were made with')
+  result.add_argument('--classifier_weights', default='', help='file of jaxgen.classifiers')
   result.add_argument('--inception_weights', default='', help='file, for its features too')
   result.add_argument('--s4_legacy_weights', default='', help='file, for that distance too')
   result.add_argument('--output', type=Path, help='JSON file to write besides printing')
   return result
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+  """Adds the arguments that `data_of` reads."""
+  parser.add_argument('--data', required=True, help='digits, mnist, folder, ...')
+  parser.add_argument('--data_path', default='', help='of the folder, or of prepared datasets')
+  parser.add_argument('--image_size', type=int, default=0, help='side to resize the data to')
+  parser.add_argument('--channels', type=int, choices=(0, 1, 3), default=0, help='1 grey, 3 colour')
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -72,13 +78,19 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
   return about_samples | {'no_classifier': scorer.reason, 'scores': joined([found])}
 
 
+def data_of(options: argparse.Namespace) -> ml_collections.ConfigDict:
+  """What experiments/common.py says of data, with what the arguments say."""
+  section = ml_collections.ConfigDict({'name': options.data, 'path': options.data_path})
+  section.image_size, section.channels = options.image_size, options.channels
+  section.validation_fraction, section.test_fraction = 0.1, 0.2
+  section.memory_limit = 2**31
+  return section
+
+
 def config_of(options: argparse.Namespace) -> ml_collections.ConfigDict:
   """What experiments/common.py says of data and evaluation, as far as scores need it."""
-  config = ml_collections.ConfigDict({'data': {}, 'evaluation': {}})
-  config.data.name, config.data.path = options.data, options.data_path
-  config.data.image_size, config.data.channels = options.image_size, options.channels
-  config.data.validation_fraction, config.data.test_fraction = 0.1, 0.2
-  config.data.memory_limit = 2**31
+  config = ml_collections.ConfigDict({'data': data_of(options).to_dict(), 'evaluation': {}})
+  config.evaluation.classifier_weights = options.classifier_weights
   config.evaluation.inception_weights = options.inception_weights
   config.evaluation.s4_legacy_weights = options.s4_legacy_weights
   return config

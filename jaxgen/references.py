@@ -31,14 +31,32 @@ class Reference(NamedTuple):
   labels: np.ndarray | None
 
 
-def kinds(dataset: data.Dataset, inception_weights: str = '') -> tuple[list[Features], str]:
+def labelled(dataset: data.Dataset) -> tuple[np.ndarray, ...] | None:
+  """Images and labels that a classifier may learn from, and those of the test split.
+
+  Training and validation images are taken together, so that the fraction held out for validation
+  changes no number. None where the training or the test images have no labels.
+  """
+  known = [split for split in dataset[:2] if split.labels is not None]
+  if dataset.train.labels is None or dataset.test.labels is None:
+    return None
+  parts = zip(*((images[np.arange(len(images))], labels) for images, labels in known), strict=True)
+  images, labels = dataset.test
+  return *map(np.concatenate, parts), images[np.arange(len(images))], labels
+
+
+def kinds(
+  dataset: data.Dataset, inception_weights: str = '', classifier_weights: str = ''
+) -> tuple[list[Features], str]:
   """The features that a dataset allows: its classifier's, or else pixels; inception's if asked.
 
-  A classifier is trained once, and kept in the cache.
+  A classifier comes with jaxgen, is named, or is trained once and kept in the cache.
 
   Args:
     dataset: its training labels teach the classifier.
     inception_weights: a file, or '' for none.
+    classifier_weights: a file that `python -m jaxgen.classifiers` wrote for these data, or '' for
+      the one that comes with jaxgen or is trained.
 
   Returns:
     The features, and why pixels stand in for the classifier, '' where they do not.
@@ -47,13 +65,18 @@ def kinds(dataset: data.Dataset, inception_weights: str = '') -> tuple[list[Feat
     UserError: the weights cannot be used.
   """
   chosen, reason = [pixels.build(dataset.image_shape)], NO_LABELS
-  (train, labels), (test, test_labels) = dataset.train, dataset.test
-  if labels is not None and test_labels is not None:
-    arrays = (train[np.arange(len(train))], labels, test[np.arange(len(test))], test_labels)
+  named = Path(classifier_weights).expanduser() if classifier_weights else None
+  if (sets := labelled(dataset)) is not None:
     try:
-      chosen, reason = [classifier.build(*arrays, folder=cache.folder())], ''
+      chosen, reason = [classifier.build(*sets, weights=named, folder=cache.folder())], ''
+    except classifier.WrongFileError as error:
+      raise UserError(
+        f'{"config.evaluation.classifier_weights: " if named else ""}{error}'
+      ) from error
     except ValueError as error:
       reason = str(error)
+  if named and reason:
+    raise UserError(f'config.evaluation.classifier_weights={classifier_weights}: {reason}')
   if inception_weights:
     try:
       chosen.append(inception.build(Path(inception_weights).expanduser()))

@@ -60,7 +60,8 @@ class Scorer:
     """
     size = config.data.image_size
     self._name, self._resize = config.data.name, f'lanczos{size}' if size else 'none'
-    self.kinds, self.reason = kinds(dataset, config.evaluation.inception_weights)
+    named = config.evaluation
+    self.kinds, self.reason = kinds(dataset, named.inception_weights, named.classifier_weights)
     self._against = [references(dataset, one, splits, cache.folder()) for one in self.kinds]
     weights = config.evaluation.s4_legacy_weights if 'test' in splits else ''
     self._legacy = self._legacy_score(weights, dataset.test.images) if weights else None
