@@ -238,15 +238,14 @@ np.savez(sys.argv[1], features=classifier.extractor(trained)(images).features, *
 def test_any_number_of_cores_trains_the_same_bits(tmp_path: Path) -> None:
   """The sums of biases' gradients were XLA's first to depend on the number of threads."""
   made = []
-  for threads in ('1', '2', '8'):
+  for threads in ('1', '3'):
     # XLA takes NPROC for the number of cores, of which this machine may have few.
     surroundings = os.environ | {'NPROC': threads, 'JAX_ENABLE_COMPILATION_CACHE': 'false'}
     path = tmp_path / f'{threads}.npz'
     subprocess.run([sys.executable, '-c', PROGRAM, str(path)], env=surroundings, check=True)
     made.append(dict(np.load(path)))
   for name, array in made[0].items():
-    for other in made[1:]:
-      np.testing.assert_array_equal(array, other[name], err_msg=name)
+    np.testing.assert_array_equal(array, made[1][name], err_msg=name)
 
 
 def test_files_are_small() -> None:
