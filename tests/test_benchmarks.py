@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import pytest
 
 from jaxgen import configuration, flops, objective, parallel
-from tests.benchmarks import settings, tables, throughput
-from tests.benchmarks.contender import Contender, Measure, missing
+from tests import answers
+from tests.benchmarks import jaxgen_side, settings, tables, throughput
+from tests.benchmarks.contender import Contender, Measure
 from tests.benchmarks.interleave import Timing, measure, ratio
 
 
@@ -49,27 +50,19 @@ def test_operations_are_those_of_the_textbook() -> None:
 
 @pytest.mark.parametrize('name', sorted(settings.SETTINGS))
 def test_both_sides_of_a_row_train_networks_of_one_size(name: str) -> None:
-  if absent := missing('pytorch'):
-    pytest.skip(f'{absent[0]} is not installed (tests/benchmarks/peers.txt)')
-  from tests.benchmarks import jaxgen_side, pytorch_side
-
-  few = settings.SETTINGS[name].contender('', 'training', 'batch_size=20', 'steps_per_call=1')
-  ours, theirs = jaxgen_side.build(few), pytorch_side.build(few)
-  assert ours.images == theirs.images == 20
-  assert ours.parameters == theirs.parameters
+  ours = jaxgen_side.build(answers.few(name, 'training'))
+  parameters, operations = answers.stored(f'training {name}')  # PyTorch's
+  assert ours.images == 20
+  assert ours.parameters == parameters
   # jaxgen's also report the slope of WGAN's critic, and differentiate in the first layer's input.
-  assert ours.flops == pytest.approx(theirs.flops, rel=0.1)
+  assert ours.flops == pytest.approx(operations, rel=0.1)
 
 
 @pytest.mark.parametrize('name', sorted(settings.DIFFUSION))
 def test_denoisers_of_a_row_do_the_same_operations(name: str) -> None:
-  if absent := missing('pytorch'):
-    pytest.skip(f'{absent[0]} is not installed (tests/benchmarks/peers.txt)')
-  from tests.benchmarks import jaxgen_side, pytorch_side
-
-  few = settings.SETTINGS[name].contender('', 'forward', 'batch_size=4')
+  ours = jaxgen_side.build(answers.few(name, 'forward'))
   # jaxgen's group norms pool their channels' means by matrix products, which are counted.
-  assert jaxgen_side.build(few).flops == pytest.approx(pytorch_side.build(few).flops, rel=0.005)
+  assert ours.flops == pytest.approx(answers.stored(f'forward {name}')[1], rel=0.005)
 
 
 def timing(*rates: float) -> Timing:

@@ -1,7 +1,6 @@
 """Kernel distance: the estimator by its definition, its expectation, its standard error."""
 
 from collections.abc import Callable
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -28,23 +27,6 @@ def test_agrees_with_scikit_learn_pair_by_pair(gaussians: Draw) -> None:
     kernel[:60, :60][same_x].mean() + kernel[60:, 60:][same_y].mean() - 2 * kernel[:60, 60:].mean()
   )
   assert squared_mmd(x, y) == pytest.approx(expected, rel=1e-9)
-
-
-def test_agrees_with_torch_fidelity(
-  gaussians: Draw, torch_fidelity: Callable[[str], ModuleType]
-) -> None:
-  peer = torch_fidelity('metric_kid')
-  x, y = gaussians(0, 400).astype(float), gaussians(1, 400, scale=1.2).astype(float)
-  settings = {'kid_kernel': 'poly', 'kid_kernel_poly_degree': 3, 'kid_kernel_poly_coef0': 1.0}
-  expected = peer.kernel_mmd(x, y, kid_kernel_poly_gamma=None, **settings)
-  assert squared_mmd(x, y) == pytest.approx(expected, rel=1e-9)
-  distance = kernel_distance(x, y, subset_size=200, seed=5)
-  order_x, order_y = (g := np.random.default_rng(5)).permutation(400), g.permutation(400)
-  parts = [
-    peer.kernel_mmd(x[a], y[b], kid_kernel_poly_gamma=None, **settings)
-    for a, b in zip(np.split(order_x, 2), np.split(order_y, 2), strict=True)
-  ]
-  assert distance.mean == pytest.approx(np.mean(parts), rel=1e-9)
 
 
 def test_expectation_is_the_closed_form_of_two_shifted_gaussians() -> None:
