@@ -6,6 +6,11 @@ content of the training and validation images taken together, so that neither a 
 the fraction held out for validation decides by what is measured. Others are trained once and kept:
 the same images, labels and recipe give the same bits on one kind of machine, whatever the number of
 its cores.
+
+Another seed of its training is another yardstick, mostly of another scale: under four classifiers
+5,000 MNIST test images with noise of 32 grey levels are at a Fréchet distance of 85 ± 64 (standard
+deviation) from the training images, and those without 3 and 7 at 125 ± 26; under five of digits at
+20 ± 2 and 63 ± 5 (`python -m tests.metrics.spread`). Numbers of two fingerprints never compare.
 """
 
 import hashlib
