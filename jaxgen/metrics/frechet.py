@@ -85,15 +85,32 @@ def covariance(state: Moments) -> np.ndarray:
   return state.second / (state.count - 1)
 
 
-def _root(matrix: np.ndarray) -> np.ndarray:
-  """R with R Rᵀ = matrix, symmetric and positive semi-definite up to rounding."""
+def _eigen(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Eigenvalues, at least zero, and eigenvectors of a covariance. Raises ValueError if negative."""
   values, vectors = scipy.linalg.eigh(matrix)
   if values[0] < -1e-8 * abs(values[-1]):
     raise ValueError(
       f'A covariance has eigenvalues from {values[0]:.3g} to {values[-1]:.3g}, and they cannot be '
       'negative; compute the moments again from the features'
     )
-  return vectors * np.sqrt(np.maximum(values, 0.0))
+  return np.maximum(values, 0.0), vectors
+
+
+def _roots(a: Moments, b: Moments) -> tuple[np.ndarray, np.ndarray]:
+  """R with R Rᵀ = Σ, of both covariances: eigenvectors by the roots of their eigenvalues.
+
+  Raises:
+    ValueError: `frechet_distance` says when.
+  """
+  if a.mean.shape != b.mean.shape:
+    raise ValueError(
+      f'The moments have dimensions {a.mean.size} and {b.mean.size}; extract both with the same '
+      'features'
+    )
+  if not all(np.isfinite(part).all() for m in (a, b) for part in m[1:]):
+    raise ValueError('The moments are not finite; compute them again from finite features')
+  eigen = [_eigen(covariance(m)) for m in (a, b)]
+  return tuple(vectors * np.sqrt(values) for values, vectors in eigen)
 
 
 def frechet_distance(a: Moments, b: Moments) -> float:
@@ -110,14 +127,36 @@ def frechet_distance(a: Moments, b: Moments) -> float:
     ValueError: the dimensions differ, a count is not above the dimension, all images of a set are
       the same, or a moment is not finite.
   """
-  if a.mean.shape != b.mean.shape:
-    raise ValueError(
-      f'The moments have dimensions {a.mean.size} and {b.mean.size}; extract both with the same '
-      'features'
-    )
-  if not all(np.isfinite(part).all() for m in (a, b) for part in m[1:]):
-    raise ValueError('The moments are not finite; compute them again from finite features')
-  sigma_a, sigma_b = covariance(a), covariance(b)
-  overlap = scipy.linalg.svdvals(_root(sigma_a).T @ _root(sigma_b)).sum()
-  distance = np.sum((a.mean - b.mean) ** 2) + np.trace(sigma_a) + np.trace(sigma_b) - 2.0 * overlap
-  return max(0.0, float(distance))
+  root_a, root_b = _roots(a, b)
+  overlap = scipy.linalg.svdvals(root_a.T @ root_b).sum()
+  spread = np.sum(root_a**2) + np.sum(root_b**2)  # Tr Σ = |R|²
+  return max(0.0, float(np.sum((a.mean - b.mean) ** 2) + spread - 2.0 * overlap))
+
+
+def standard_error(reference: Moments, features: np.ndarray) -> float:
+  """Standard error of d² from features drawn anew, by the infinitesimal jackknife (Efron 1982).
+
+  An image x pulls at d² with its derivative, 2 (μ - μ_r)ᵀ y + yᵀ (I - T) y, where y = x - μ and
+  T = R⁻ᵀ V S Vᵀ R⁻¹ is the optimal map to the reference (R_rᵀ R = U S Vᵀ). The deviation of that
+  pull over √N is the error: of the samples' drawing alone, as the reference is taken as it is. Near
+  d² = 0, where the derivative vanishes, it is too large rather than too small.
+
+  Args:
+    reference: moments of the data.
+    features: (N, d) of the samples.
+
+  Raises:
+    ValueError: as `frechet_distance` and `moments`.
+  """
+  own = moments(features)
+  root_reference, root = _roots(reference, own)
+  _, singular, turn = scipy.linalg.svd(root_reference.T @ root)
+  apart = np.asarray(features, np.float64) - own.mean
+  scales = np.sum(
+    root**2, axis=0
+  )  # the eigenvalues; R⁻¹ y = (vectorsᵀ y) / √values = Rᵀ y / values
+  seen = scales > SAME**2 * scales.max()
+  white = (apart @ root[:, seen] / scales[None, seen]) @ turn[:, seen].T
+  pull = 2.0 * apart @ (own.mean - reference.mean)
+  pull += np.sum(apart**2, axis=1) - np.sum(singular[None] * white**2, axis=1)
+  return float(np.std(pull, ddof=1) / np.sqrt(len(pull)))

@@ -7,7 +7,7 @@ import pytest
 from sklearn.neighbors import NearestNeighbors
 
 from jaxgen.metrics import neighbours
-from jaxgen.metrics.coverage import ManifoldOverlap, manifold_overlap
+from jaxgen.metrics.coverage import ManifoldOverlap, manifold_overlap, overlap_and_errors
 
 Draw = Callable[..., np.ndarray]
 
@@ -73,6 +73,28 @@ def test_blocks_do_not_change_the_result(gaussians: Draw, monkeypatch: pytest.Mo
   whole = manifold_overlap(a, b)
   monkeypatch.setattr(neighbours, '_BLOCK', 7 * 300)
   assert manifold_overlap(a, b) == whole
+
+
+def test_errors_are_those_of_leaving_each_sample_out() -> None:
+  """Points on a line, where no radius of the real images depends on the samples."""
+  generator = np.random.default_rng(0)
+  real, made = generator.normal(size=(60, 1)), generator.normal(0.5, 1.5, size=(40, 1))
+  value, error = overlap_and_errors(real, made)
+  assert value == manifold_overlap(real, made)
+  left = np.array([manifold_overlap(real, np.delete(made, row, axis=0)) for row in range(40)])
+  jackknife = np.sqrt(39 / 40 * np.sum((left - left.mean(axis=0)) ** 2, axis=0))
+  for name in ('precision', 'density', 'coverage'):
+    place = ManifoldOverlap._fields.index(name)
+    # what is left out of a mean of n weighs 1 / n; out of the covered, the same on average
+    assert error[place] == pytest.approx(jackknife[place], rel=0.05), name
+
+
+def test_errors_are_the_spread_over_repetitions(gaussians: Draw) -> None:
+  real = gaussians(0, 150)
+  found = [overlap_and_errors(real, gaussians(seed, 150, scale=1.2)) for seed in range(1, 61)]
+  values, errors = (np.array(part) for part in zip(*found, strict=True))
+  ratio = np.sqrt(np.mean(errors**2, axis=0)) / values.std(axis=0, ddof=1)
+  assert np.all((ratio > 0.75) & (ratio < 1.6)), ratio
 
 
 def test_bad_input_is_refused(gaussians: Draw) -> None:

@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxgen.metrics import frechet
-from jaxgen.metrics.frechet import Moments, frechet_distance, merge, moments, update
+from jaxgen.metrics.frechet import (
+  Moments,
+  frechet_distance,
+  merge,
+  moments,
+  standard_error,
+  update,
+)
 
 Draw = Callable[..., np.ndarray]
 
@@ -77,6 +84,44 @@ def test_too_few_images_say_how_many_are_needed(gaussians: Draw, count: int) -> 
   with pytest.raises(ValueError, match=f'{count} images .* at least 9 are needed'):
     frechet_distance(enough, moments(gaussians(1, count)))
   frechet_distance(enough, moments(gaussians(1, 9)))
+
+
+def test_error_in_one_dimension_by_hand() -> None:
+  """d² = (μ - m)² + (σ - s)², whose derivative towards an image is 2 (μ - m) y + (1 - s / σ) y²."""
+  features = np.array([[0.0], [1.0], [2.0], [5.0]])
+  y, sigma = features[:, 0] - 2.0, np.sqrt(14.0 / 3.0)
+  pull = 2.0 * (2.0 - 7.0) * y + (1.0 - 3.0 / sigma) * y**2
+  found = standard_error(gaussian([7.0], [[9.0]]), features)
+  assert found == pytest.approx(np.std(pull, ddof=1) / 2.0)
+
+
+def test_error_is_the_spread_over_repetitions() -> None:
+  """And never much less than it, also where the distance is nothing but noise."""
+  generator = np.random.default_rng(0)
+  reference = moments(generator.normal(size=(5000, 6)))
+  for shift, scale, least, most in ((0.5, 1.0, 0.85, 1.2), (0.0, 1.5, 0.85, 1.2), (0, 1, 0.9, 2)):
+    sets = [shift + scale * generator.normal(size=(200, 6)) for _ in range(150)]
+    spread = np.std([frechet_distance(reference, moments(x)) for x in sets], ddof=1)
+    claimed = np.sqrt(np.mean([standard_error(reference, x) ** 2 for x in sets]))
+    assert least < claimed / spread < most
+
+
+def test_error_is_that_of_leaving_each_image_out(gaussians: Draw) -> None:
+  reference, features = moments(gaussians(0, 2000)), gaussians(1, 300, scale=1.3) + 0.5
+  left = [
+    frechet_distance(reference, moments(np.delete(features, row, axis=0))) for row in range(300)
+  ]
+  jackknife = np.sqrt(299 / 300 * np.sum((left - np.mean(left)) ** 2))
+  assert standard_error(reference, features) == pytest.approx(jackknife, rel=0.05)
+
+
+def test_error_where_features_are_nearly_singular(gaussians: Draw) -> None:
+  features = gaussians(1).astype(np.float64)
+  plain = standard_error(moments(gaussians(0)[:, :7]), features[:, :7])
+  features[:, 7] = features[:, 6] * 1e-9
+  reference = gaussians(0).astype(np.float64)
+  reference[:, 7] = 0.0
+  assert standard_error(moments(reference), features) == pytest.approx(plain, rel=1e-6)
 
 
 def test_bad_moments_are_refused(gaussians: Draw) -> None:
