@@ -11,14 +11,28 @@ import numpy as np
 
 from jaxgen.metrics.checks import require_distributions
 
+LARGEST = 1000  # images of a set in a subset
+
+
+class Subsets(NamedTuple):
+  """How many disjoint subsets are drawn, and how many images of each set are in one."""
+
+  count: int
+  of_first: int
+  of_second: int
+
+  @property
+  def used(self) -> tuple[int, int]:
+    """The images of each set that are used."""
+    return self.count * self.of_first, self.count * self.of_second
+
 
 class KernelDistance(NamedTuple):
   """Mean over disjoint subsets, and its standard error."""
 
   mean: float
   standard_error: float
-  subsets: int
-  subset_size: int
+  subsets: Subsets
 
 
 def cubic_kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -46,6 +60,24 @@ def squared_mmd(x: np.ndarray, y: np.ndarray) -> float:
   )
 
 
+def divide(first: int, second: int, size: int | None = None) -> Subsets:
+  """The subsets of so many images of each set.
+
+  Args:
+    first: images of the first set.
+    second: of the second.
+    size: of the smaller set in a subset: by default 1000, and less where that would leave fewer
+      than ten subsets. Of the larger set each subset has as many more as there are, at most 1000.
+  """
+  fewer = min(first, second)
+  size = min(LARGEST, max(2, fewer // 10)) if size is None else size
+  count = fewer // max(1, size)
+  sizes = (
+    max(size, min(LARGEST, n // max(1, count))) if n > fewer else size for n in (first, second)
+  )
+  return Subsets(count, *sizes)
+
+
 def kernel_distance(
   a: np.ndarray, b: np.ndarray, *, subset_size: int | None = None, seed: int = 0
 ) -> KernelDistance:
@@ -58,8 +90,7 @@ def kernel_distance(
   Args:
     a: features (N, d).
     b: features (M, d); the distance is symmetric but for the drawing of the subsets.
-    subset_size: images of each set in a subset: by default 1000, and less where that would leave
-      fewer than ten subsets.
+    subset_size: images of the smaller set in a subset, see `divide`.
     seed: of the permutations that fill the subsets.
 
   Raises:
@@ -67,19 +98,19 @@ def kernel_distance(
       subsets of at least two images can be filled.
   """
   a, b = require_distributions(a, b, ('first', 'second'))
-  available = min(len(a), len(b))
-  size = min(1000, max(2, available // 10)) if subset_size is None else subset_size
-  if size < 2 or available < 2 * size:
+  subsets = divide(len(a), len(b), subset_size)
+  size = min(subsets[1:])
+  if size < 2 or subsets.count < 2:
     raise ValueError(
       f'{len(a)} and {len(b)} images do not fill two subsets of {size}; give at least '
-      f'{2 * max(2, size)} images of each, or a subset_size from 2 to {max(2, available // 2)}'
+      f'{2 * max(2, size)} images of each, or a subset_size from 2 to '
+      f'{max(2, min(len(a), len(b)) // 2)}'
     )
   generator = np.random.default_rng(seed)
-  order_a, order_b = generator.permutation(len(a)), generator.permutation(len(b))
-  starts = range(0, available - size + 1, size)
-  distances = [
-    squared_mmd(a[order_a[start : start + size]], b[order_b[start : start + size]])
-    for start in starts
+  parts = [
+    generator.permutation(len(features))[:used].reshape(subsets.count, -1)
+    for features, used in zip((a, b), subsets.used, strict=True)
   ]
+  distances = [squared_mmd(a[rows], b[columns]) for rows, columns in zip(*parts, strict=True)]
   error = np.std(distances, ddof=1) / np.sqrt(len(distances))
-  return KernelDistance(float(np.mean(distances)), float(error), len(distances), size)
+  return KernelDistance(float(np.mean(distances)), float(error), subsets)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics.pairwise import polynomial_kernel
 
-from jaxgen.metrics.kernel import kernel_distance, squared_mmd
+from jaxgen.metrics.kernel import divide, kernel_distance, squared_mmd
 
 Draw = Callable[..., np.ndarray]
 
@@ -39,7 +39,7 @@ def test_expectation_is_the_closed_form_of_two_shifted_gaussians() -> None:
   generator = np.random.default_rng(0)
   x, y = generator.normal(size=(20000, 1)), generator.normal(1.0, size=(20000, 1))
   distance = kernel_distance(x, y, subset_size=200)
-  assert distance.subsets == 100
+  assert distance.subsets.count == 100
   assert abs(distance.mean - truth) < 4.0 * distance.standard_error
   assert distance.standard_error < 0.1 * truth
 
@@ -61,7 +61,35 @@ def test_same_seed_same_number_and_defaults_fit_small_sets(gaussians: Draw) -> N
   x, y = gaussians(0, 360), gaussians(1, 400)
   assert kernel_distance(x, y, seed=1) == kernel_distance(x, y, seed=1)
   assert kernel_distance(x, y, seed=1) != kernel_distance(x, y, seed=2)
-  assert kernel_distance(x, y)[2:] == (10, 36)
+  assert kernel_distance(x, y).subsets == (10, 36, 40)
+
+
+def test_the_larger_set_is_used_as_far_as_it_goes() -> None:
+  assert divide(1000, 10_000) == (10, 100, 1000)
+  assert divide(1000, 10_000).used == (1000, 10_000)
+  assert divide(54_000, 1000).used == (10_000, 1000)
+  assert divide(10_000, 10_000) == (10, 1000, 1000)
+  assert divide(1037, 360) == (10, 103, 36)
+  generator = np.random.default_rng(2)
+  x, y = generator.normal(size=(100, 4)), generator.normal(size=(3000, 4))
+  whole = kernel_distance(x, y)
+  for row in (0, 1500, 2999):
+    moved = y.copy()
+    moved[row] += 50.0
+    assert kernel_distance(x, moved).mean != whole.mean
+
+
+def test_unequal_subsets_are_unbiased_with_an_honest_error() -> None:
+  generator = np.random.default_rng(3)
+  results = [
+    kernel_distance(generator.normal(size=(100, 3)), generator.normal(size=(700, 3)))
+    for _ in range(200)
+  ]
+  means = np.array([r.mean for r in results])
+  claimed = np.sqrt(np.mean([r.standard_error**2 for r in results]))
+  assert results[0].subsets == (10, 10, 70)
+  assert abs(means.mean()) < 4.0 * means.std() / np.sqrt(200)
+  assert claimed == pytest.approx(means.std(), rel=0.2)
 
 
 def test_bad_input_is_refused(gaussians: Draw) -> None:
