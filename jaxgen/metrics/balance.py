@@ -15,12 +15,17 @@ MISSING = 0.1  # a class made less often than this times its share of the data i
 class ClassBalance(NamedTuple):
   """The classes of the generated images, by the most probable class of each.
 
-  missing counts by shares, as a classifier's few errors hide an exact zero.
+  missing counts by shares, as a classifier's few errors hide an exact zero. Entropy and divergence
+  are of the shares as they were found, so that chance among N images makes them too low and too
+  high by about (K - 1) / 2N nats; the corrected divergence has that taken off, with K the classes
+  that were made (Miller 1955), and may come out below zero. The data's shares are taken as given.
   """
 
   histogram: np.ndarray  # int64 (K,), images of each class
   entropy_nats: float  # of the histogram's shares; log K when balanced
   kl_nats: float  # KL(generated shares || data shares)
+  kl_corrected_nats: float  # the same less its bias
+  kl_standard_error: float  # nats, of both
   missing: tuple[int, ...]  # classes made less than a tenth as often as the data has them
   unclaimed: float  # share of images that no class claims
 
@@ -60,10 +65,19 @@ def class_balance(
   histogram = np.bincount(probabilities.argmax(axis=1), minlength=classes)
   shares = histogram / histogram.sum()
   data_shares = data_histogram / data_histogram.sum()
+  divergence = float(rel_entr(shares, data_shares).sum())
+  made = np.flatnonzero(histogram)
+  surprise = np.log(shares[made] / data_shares[made])
+  # By the delta method; never less than among classes drawn as the data's, where 2N KL is
+  # chi-squared with K - 1 degrees of freedom.
+  slope = np.sum(shares[made] * (surprise - divergence) ** 2) / len(probabilities)
+  least = (classes - 1) / (2.0 * len(probabilities) ** 2)
   return ClassBalance(
     histogram=histogram,
     entropy_nats=float(entr(shares).sum()),
-    kl_nats=float(rel_entr(shares, data_shares).sum()),
+    kl_nats=divergence,
+    kl_corrected_nats=divergence - (len(made) - 1) / (2.0 * len(probabilities)),
+    kl_standard_error=float(np.sqrt(max(slope, least))),
     missing=tuple(np.flatnonzero(shares < MISSING * data_shares).tolist()),
     unclaimed=float(np.mean(probabilities.max(axis=1) < claim)),
   )

@@ -11,16 +11,22 @@ from scipy.special import rel_entr
 
 from jaxgen.metrics.checks import require_probabilities
 
+SPLITS = 10
+
 
 class InceptionScore(NamedTuple):
-  """Mean over the splits, from 1 to the number of classes, and their standard deviation."""
+  """Mean over the splits, from 1 to the number of classes, and their standard deviation.
+
+  The deviation is that of published scores, over n splits and not n - 1: the standard error of the
+  mean is deviation / √(n - 1).
+  """
 
   mean: float
   deviation: float
 
 
 def inception_score(
-  probabilities: np.ndarray, *, splits: int = 10, seed: int = 0
+  probabilities: np.ndarray, *, splits: int = SPLITS, seed: int = 0
 ) -> InceptionScore:
   """The score of each split of the shuffled images.
 

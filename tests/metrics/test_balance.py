@@ -83,6 +83,36 @@ def test_classes_with_too_few_images_have_a_reason() -> None:
   assert 'No real image of class 3' in result.reasons[3]
 
 
+def test_score_knows_each_split_by_its_own_classes() -> None:
+  """One image a split: it is its own marginal, though all of them together show every class."""
+  assert inception_score(np.eye(10), splits=10) == pytest.approx((1.0, 0.0))
+
+
+def test_chance_adds_to_the_divergence_what_is_taken_off() -> None:
+  """Classes drawn as the data's: 2N KL is chi-squared with K - 1 degrees of freedom."""
+  generator, shares = np.random.default_rng(0), np.array([10, 20, 30, 40, 20, 30])
+  draw = [
+    class_balance(certain(generator.choice(6, 200, p=shares / shares.sum()), 6), shares)
+    for _ in range(400)
+  ]
+  plain, corrected = np.array([(b.kl_nats, b.kl_corrected_nats) for b in draw]).T
+  assert plain.mean() == pytest.approx(5 / 400, rel=0.1)
+  assert abs(corrected.mean()) < 0.1 * 5 / 400
+  claimed = np.sqrt(np.mean([b.kl_standard_error**2 for b in draw]))
+  assert 0.9 < claimed / plain.std() < 1.6  # too large rather than too small at zero
+  far = [
+    class_balance(certain(generator.choice(3, 200, p=[0.7, 0.2, 0.1]), 3), np.ones(3))
+    for _ in range(400)
+  ]
+  claimed = np.sqrt(np.mean([b.kl_standard_error**2 for b in far]))
+  assert claimed == pytest.approx(np.std([b.kl_nats for b in far]), rel=0.15)
+
+
+def test_only_classes_that_were_made_are_taken_off() -> None:
+  collapsed = class_balance(certain(np.zeros(50, int), 4), np.ones(4))
+  assert collapsed.kl_corrected_nats == collapsed.kl_nats == pytest.approx(np.log(4.0))
+
+
 def test_bad_input_is_refused() -> None:
   good = certain(np.arange(3), 3)
   with pytest.raises(ValueError, match='not logits'):
