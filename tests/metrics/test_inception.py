@@ -1,12 +1,26 @@
 """InceptionV3: its graph and resize against independent ones, and the files it accepts."""
 
+from collections.abc import Callable
 from pathlib import Path
 
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxgen.metrics import s4_legacy
 from jaxgen.metrics.features import inception
-from jaxgen.metrics.inception_network import prepare, resize
+from jaxgen.metrics.inception_network import (
+  PUBLISHED,
+  SIDE,
+  BlockA,
+  BlockC,
+  BlockE,
+  Trunk,
+  prepare,
+  resize,
+)
 
 
 def test_has_the_published_number_of_parameters() -> None:
@@ -34,6 +48,65 @@ def test_grey_is_repeated_and_scaled() -> None:
   np.testing.assert_array_equal(prepared, 0.5)
   grey = np.random.default_rng(0).integers(0, 256, (1, 28, 28, 1)).astype(np.uint8)
   np.testing.assert_array_equal(prepare(grey), prepare(grey.repeat(3, axis=-1)))
+
+
+def pooled(block: Callable[..., nn.Module], plane: np.ndarray, **fields: object) -> np.ndarray:
+  """What the pooling branch of a block hands to its convolution, of one plane (H, W)."""
+  handed = {}
+
+  def convolution(x: jax.Array, name: str, width: int, *_: object, **__: object) -> jax.Array:
+    handed[name] = x
+    return jnp.zeros((*x.shape[:3], width))
+
+  layers = PUBLISHED._replace(conv=convolution)
+  block(layers, **fields).apply({}, jnp.asarray(plane, jnp.float32)[None, :, :, None])
+  return np.asarray(handed['branch_pool'])[0, :, :, 0]
+
+
+AVERAGING = pytest.mark.parametrize(
+  ('block', 'fields'),
+  [(BlockA, {'pool_width': 32}), (BlockC, {'width': 8}), (BlockE, {'last': False})],
+)
+
+
+@AVERAGING
+def test_averages_leave_the_padding_out(block: Callable[..., nn.Module], fields: dict) -> None:
+  """A constant stays what it is, at the border and in the corners too."""
+  np.testing.assert_allclose(pooled(block, np.ones((4, 5)), **fields), 1.0, rtol=1e-6)
+  corner = np.zeros((4, 5))
+  corner[0, 0] = 12.0
+  expected = np.zeros((4, 5))
+  expected[:2, :2] = [[3.0, 2.0], [2.0, 12.0 / 9.0]]  # of 4, 6, 6 and 9 pixels
+  np.testing.assert_allclose(pooled(block, corner, **fields), expected, rtol=1e-6)
+
+
+def test_the_last_block_takes_maxima() -> None:
+  point, square = np.zeros((2, 5, 5))
+  point[2, 2], square[1:4, 1:4] = -1.0, 1.0
+  np.testing.assert_array_equal(pooled(BlockE, -9.0 * point, last=True), 9.0 * square)
+  np.testing.assert_array_equal(pooled(BlockE, point - 1.0, last=True), -1.0)
+
+
+def test_which_block_is_the_last() -> None:
+  found = {}
+
+  def watch(call: Callable, arguments: tuple, keywords: dict, context: object) -> object:
+    if isinstance(context.module, BlockE):
+      found[context.module.name] = context.module.last
+    return call(*arguments, **keywords)
+
+  image = jax.ShapeDtypeStruct((1, SIDE, SIDE, 3), np.float32)
+  with nn.intercept_methods(watch):
+    jax.eval_shape(Trunk().init, jax.random.key(0), image)
+  assert found == {'Mixed_7b': False, 'Mixed_7c': True}
+
+
+def test_the_reports_network_counts_the_padding_and_takes_means_throughout() -> None:
+  """As torchvision's does."""
+  ones = jnp.ones((1, 5, 5, 1))
+  for pool in (s4_legacy.NETWORK.layers.average, s4_legacy.NETWORK.layers.last):
+    means = np.asarray(pool(ones))[0, :, :, 0]
+    assert [means[0, 0], means[0, 2], means[2, 2]] == pytest.approx([4 / 9, 6 / 9, 1.0])
 
 
 @pytest.fixture

@@ -68,6 +68,14 @@ def test_a_copy_of_itself_is_left_in(gaussians: Draw) -> None:
   assert np.all(found.distances == 0.0)
 
 
+def test_an_image_as_far_as_the_next_training_image_is_no_authentic_one() -> None:
+  """Ties are copies: of a training image that is there twice, too, whose gap is zero."""
+  training = np.array([[0.0], [2.0], [7.0], [7.0]])
+  test = np.array([[3.0], [4.0]])
+  for value, share in ((-2.0, 0.0), (-2.5, 1.0), (7.0, 0.0), (7.5, 1.0)):
+    assert memorisation(training, test, np.array([[value]]), neighbours=1).authenticity == share
+
+
 def test_bad_input_is_refused(gaussians: Draw) -> None:
   training = gaussians(0)
   with pytest.raises(ValueError, match='Cannot find 3 neighbours among 2 references'):
