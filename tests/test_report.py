@@ -12,11 +12,12 @@ import pytest
 from jaxgen import images
 from jaxgen.main import main as train
 from jaxgen.protocol import Number, Protocol
-from jaxgen.report import runs, tables
+from jaxgen.report import groups, runs, tables
 from jaxgen.report.__main__ import main as report
 
 ROOT = Path(__file__).parent.parent
 FID = Protocol('fid_classifier', 'aaaa', 'digits', 'test', 'bbbb', 359, 500, 'none', 0)
+NAME = 'fid_classifier:aaaa@v2[digits/test:bbbb n=500 against 359 seed=0]'
 CONFIG = {
   'seed': 0,
   'num_steps': 20,
@@ -67,19 +68,20 @@ def test_two_runs_side_by_side(tmp_path: Path) -> None:
   seen = text(page)
   for words in (
     '2 models, 2 runs',
-    'fid_classifier@v1[digits/test n=500 seed=0] 12.5 7.75',
+    f'{NAME} 12.5 7.75',
     '0.250 ± 0.015',
     'elbo_nats -82.25 -82.25',
     'parameters 123,456 123,456',
     'training_seconds 4 4',
+    'first step 20',
+    'real images',
     'Missing: 1',
     "objective.name 'vae' 'gan'",
     'objective.latent – 64',
-    'last checkpoint',
+    'its step stands at the head of the column',
   ):
     assert words in seen, words
-  assert re.search(r'class="best">7.75', page)
-  assert not re.search(r'class="best">12.5', page)
+  assert 'class="best"' not in page  # without an error nothing is told apart
 
 
 def test_the_page_needs_nothing_from_elsewhere(tmp_path: Path) -> None:
@@ -109,7 +111,7 @@ def test_seeds_become_mean_and_deviation(tmp_path: Path) -> None:
   assert '1 models, 3 runs' not in seen
   assert '1 model, 3 runs' in seen
   assert 'vae on digits, seeds 0, 1, 2' in seen
-  assert 'fid_classifier@v1[digits/test n=500 seeds=0,1,2] 12.0 ± 2.0 (3 runs)' in seen
+  assert f'{NAME.replace("seed=0", "seeds=0,1,2")} 12.0 ± 2.0 (3 runs)' in seen
 
 
 def test_sets_of_samples_become_mean_and_deviation_within_a_run(tmp_path: Path) -> None:
@@ -127,38 +129,123 @@ def test_sets_of_samples_become_mean_and_deviation_within_a_run(tmp_path: Path) 
   assert 'seeds=0,1,2] 14.0 ± 2.8 (2 runs)' in text(made(tmp_path, one, other))
 
 
+def scored(folder: Path, name: str, *values: float) -> None:
+  """Scores in training, every ten steps."""
+  with (folder / 'metrics.jsonl').open('a') as file:
+    for step, value in zip((10, 20), values, strict=True):
+      record = {'step': step, 'validation/elbo_nats': -1.0, f'score/{name}': value}
+      file.write(json.dumps(record) + '\n')
+
+
 def test_distances_in_training_are_drawn_over_its_time(tmp_path: Path) -> None:
   a = workdir(tmp_path / 'a', Number(FID, 1.0))
-  name = 'score/fid_classifier@v1[digits/train n=80 seed=0]'
-  with (a / 'metrics.jsonl').open('a') as file:
-    for step, value in ((10, 40.0), (20, 30.0)):
-      file.write(json.dumps({'step': step, 'validation/elbo_nats': -1.0, name: value}) + '\n')
+  scored(a, NAME, 40.0, 30.0)
   b = workdir(tmp_path / 'b', batch_size=20)
-  found = runs.read(a).distances()
-  assert found == {('fid_classifier@v1[digits/train n=80]', 'aaaa'): ([2.0, 4.0], [40.0, 30.0])}
-  page = made(tmp_path, a, b)
-  assert (
-    'fid_classifier@v1[digits/train n=80] against seconds of training; at the end: a 30' in page
-  )
+  plot = NAME.replace(' seed=0', '')
+  assert runs.read(a)[0].distances() == {(plot, ''): ([2.0, 4.0], [40.0, 30.0])}
+  assert f'{plot} against seconds of training; at the end: a 30' in made(tmp_path, a, b)
   assert 'against seconds of training' not in made(tmp_path, b)
+  # Other samplers share the plot, by name; other features do not.
+  scored(b, NAME.replace('seed=0', 'seed=1 by heun steps=9'), 30.0, 20.0)
+  scored(b, NAME.replace('aaaa', 'cccc'), 3.0, 2.0)
+  page = made(tmp_path, a, b)
+  assert f'{plot} against seconds of training; at the end: a 30, b, heun steps=9 20' in page
+  assert f'{plot.replace("aaaa", "cccc")} against seconds of training; at the end: b 2' in page
 
 
-def test_numbers_of_two_protocols_never_share_a_row(tmp_path: Path) -> None:
+def test_distances_of_the_first_version_share_no_plot(tmp_path: Path) -> None:
+  """They did not say by which features they were."""
+  folders = [workdir(tmp_path / name, batch_size=size) for name, size in (('a', 10), ('b', 20))]
+  for folder in folders:
+    scored(folder, 'fid_classifier@v1[digits/train n=80 seed=0]', 40.0, 30.0)
+  page = made(tmp_path, *folders)
+  for name in 'ab':
+    plot = f'fid_classifier@v1[digits/train n=80] of {name}'
+    assert f'{plot} against seconds of training; at the end: {name} 30' in page
+
+
+def evaluated(folder: Path, name: str, sampler: dict[str, Any], *numbers: Number) -> None:
+  """Another evaluation of a run, as --mode=evaluate leaves it."""
+  stored = [number.to_json() for number in numbers]
+  evaluation = {'step': 20, 'checkpoint': 'last', 'sampler': sampler, 'ema': {}, 'raw': {}}
+  evaluation['ema_scores'] = {'numbers': stored, 'classes': {}}
+  (folder / name).write_text(json.dumps(evaluation))
+
+
+def test_samplers_are_columns_and_not_seeds(tmp_path: Path) -> None:
+  run = workdir(tmp_path / 'run', sampler={'name': 'ancestral', 'steps': 1000})
+  slow, fast = (FID._replace(sampler=name) for name in ('ancestral steps=1000', 'ddim steps=5'))
+  evaluated(run, 'evaluation.json', {'name': 'ancestral', 'steps': 1000}, Number(slow, 10.0))
+  evaluated(run, 'evaluation-ddim-steps5.json', {'name': 'ddim', 'steps': 5}, Number(fast, 90.0))
+  evaluated(run, 'evaluation-best.json', {'name': 'ddim', 'steps': 5}, Number(fast, 1.0))
+  best = json.loads((run / 'evaluation-best.json').read_text()) | {'checkpoint': 'best'}
+  (run / 'evaluation-best.json').write_text(json.dumps(best))
+  vae = workdir(tmp_path / 'vae', Number(FID, 30.0), batch_size=20)
+  page = made(tmp_path, run, vae)
+  seen = text(page)
+  # One row for all, whatever their samplers; a column for each.
+  assert f'{NAME} 10 90 30 –' in seen
+  assert '2 models, 2 runs' in seen
+  assert 'run, ancestral steps=1000 ancestral steps=1000, step 20' in seen
+  assert 'run, ddim steps=5 ddim steps=5, step 20' in seen
+  assert "sampler.name 'ancestral' 'ddim' –" in seen
+  # What is of the training is there once.
+  assert page.count('alt="Samples of run"') == 1
+  assert len(groups.group(runs.read(run))) == 2
+
+
+def test_one_seed_trained_twice_is_one_run(tmp_path: Path) -> None:
+  paths = [
+    workdir(tmp_path / name, Number(FID, value), seed=seed)
+    for name, value, seed in (('a', 10.0, 0), ('again', 90.0, 0), ('b', 14.0, 1))
+  ]
+  seen = text(made(tmp_path, *paths))
+  assert f'{NAME} 12.0 ± 2.8 (2 runs)' in seen
+  assert f'{paths[1]} has the config and the seed of {paths[0]}: the two count once' in seen
+  (paths[0] / 'evaluation.json').unlink()
+  assert f'{NAME} 52 ± 54 (2 runs)' in text(made(tmp_path, *paths))  # the evaluated one counts
+
+
+def test_real_images_have_a_column(tmp_path: Path) -> None:
+  run = workdir(tmp_path / 'run', Number(FID, 12.5, 0.5))
+  other = workdir(tmp_path / 'other', Number(FID, 30.0, 0.5), batch_size=20)
+  for folder in (run, other):
+    path = folder / 'evaluation.json'
+    evaluation = json.loads(path.read_text())
+    real = {'numbers': [Number(FID, 3.25, 0.25, sets=10).to_json()]}
+    real['fid'] = {'test': {'0': [21.5, 1.5, 10], '2': [4.0, 0.0, 1]}}
+    real['reasons'] = {'train': 'the test split has 359 images, and 500 are needed'}
+    evaluation['ema_scores']['real'] = real
+    evaluation['ema_scores']['classes']['fid'] = {'test': {'0': 60.25, '1': 70.5, '2': 80.0}}
+    path.write_text(json.dumps(evaluation))
+  page = made(tmp_path, run, other)
+  seen = text(page)
+  assert f'{NAME} 12.50 ± 0.50 30.00 ± 0.50 3.25 ± 0.25 (10 sets)' in seen
+  assert 'class samples real images 0 60.25 21.5 ± 1.5 1 70.5 – 2 80 4' in seen
+  assert 'real images against the train split : the test split has 359 images' in seen
+  assert re.findall(r'class="best"[^>]*>([^<]*)', page) == ['12.50 ± 0.50']
+
+
+@pytest.mark.parametrize('differs', [{'fingerprint': 'cccc'}, {'version': 1}, {'reference': 'x'}])
+def test_numbers_of_two_protocols_never_share_a_row(
+  tmp_path: Path, differs: dict[str, Any]
+) -> None:
   workdirs = [
     workdir(tmp_path / 'a', Number(FID, 1.0)),
-    workdir(tmp_path / 'b', Number(FID._replace(fingerprint='cccc'), 2.0), batch_size=20),
+    workdir(tmp_path / 'b', Number(FID._replace(**differs), 2.0), batch_size=20),
   ]
-  groups = tables.group([runs.read(path) for path in workdirs])
-  rows = [r for r in tables.score_rows(groups, 'ema', 'test') if r.protocol.startswith('fid')]
+  found = groups.group([run for path in workdirs for run in runs.read(path)])
+  rows = [r for r in tables.score_rows(found, 'ema', 'test') if r.protocol.startswith('fid')]
   assert [[cell.value for cell in row.cells] for row in rows] == [[1.0, None], [None, 2.0]]
   assert [row.best for row in rows] == [set(), set()]
+  assert len({row.protocol for row in rows}) == 2
 
 
 def test_missing_numbers_have_their_reason(tmp_path: Path) -> None:
   run = workdir(tmp_path / 'run', Number(FID, None, reason='12 images are too few'))
   seen = text(made(tmp_path, run))
-  assert 'fid_classifier@v1[digits/test n=500 seed=0] –' in seen
-  assert 'fid_classifier@v1[digits/test n=500 seed=0] : 12 images are too few' in seen
+  assert f'{NAME} –' in seen
+  assert f'{NAME} : 12 images are too few' in seen
 
 
 def test_unfinished_and_empty_workdirs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

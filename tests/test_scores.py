@@ -9,13 +9,14 @@ from typing import Any
 import ml_collections
 import numpy as np
 import pytest
-from PIL import Image
 
-from jaxgen import configuration, data, foreign, references, scores
+from jaxgen import configuration, data, measure, references, scores
 from jaxgen.metrics import s4_legacy
 from jaxgen.metrics.features import Features, classifier, pixels
+from jaxgen.metrics.inception_score import inception_score
 
 ROOT = Path(__file__).parent.parent
+ORIGIN = measure.Origin('digits')
 
 
 @pytest.fixture(scope='module')
@@ -40,19 +41,19 @@ def against(digits: data.Dataset, features: Features) -> dict[str, references.Re
   return references.references(digits, features)
 
 
-Scored = Callable[[np.ndarray], scores.Scores]
+Scored = Callable[[np.ndarray], measure.Scores]
 
 
 @pytest.fixture(scope='module')
 def scored(features: Features, against: dict[str, references.Reference]) -> Scored:
-  def run(images: np.ndarray) -> scores.Scores:
+  def run(images: np.ndarray) -> measure.Scores:
     seen = references.look(np.array_split(images, 3), [features])[0]
-    return scores.score(seen, against, features, dataset='digits')
+    return measure.score(seen, against, features, ORIGIN)
 
   return run
 
 
-def value(found: scores.Scores, metric: str, split: str = 'test') -> float:
+def value(found: measure.Scores, metric: str, split: str = 'test') -> float:
   """The one value of a metric of the classifier against a split."""
   (number,) = (
     n
@@ -132,8 +133,8 @@ def test_a_collapsed_model_keeps_the_numbers_that_mean_something(
 
 def test_one_reference_does(digits: data.Dataset, features: Features, against: Any) -> None:
   seen = references.look([digits.test.images], [features])[0]
-  only = scores.score(seen, {'train': against['train']}, features, dataset='digits')
-  both = scores.score(seen, against, features, dataset='digits')
+  only = measure.score(seen, {'train': against['train']}, features, ORIGIN)
+  both = measure.score(seen, against, features, ORIGIN)
   assert {n.protocol.split for n in only.numbers} == {'train', ''}
   values = {str(n.protocol): n.value for n in both.numbers}
   assert all(values[str(n.protocol)] == n.value for n in only.numbers)
@@ -153,7 +154,7 @@ def test_several_seeds_give_mean_and_deviation(digits: data.Dataset, scored: Sco
   (mean,) = (
     m for m in found['means'] if m['protocol'].startswith('fid') and '/test' in m['protocol']
   )
-  assert mean['protocol'] == 'fid_classifier@v1[digits/test n=200 seeds=0,1]'
+  assert mean['protocol'].endswith(f' n=200 against {len(digits.test.images)} seeds=0,1]')
   a, b = (value(half, 'fid') for half in halves)
   assert mean['mean'] == pytest.approx((a + b) / 2)
   assert mean['deviation'] == pytest.approx(abs(a - b) / math.sqrt(2))
@@ -170,93 +171,92 @@ def test_without_labels_class_numbers_are_left_out(
   assert chosen.name == 'pixels'
   assert reason == references.NO_LABELS
   seen = references.look([bare.test.images], [chosen])[0]
-  found = scores.score(seen, references.references(bare, chosen), chosen, dataset='digits')
+  found = measure.score(seen, references.references(bare, chosen), chosen, ORIGIN)
   assert found.classes == {'reason': 'the dataset has no labels'}
   assert not any('class_' in n.protocol.metric for n in found.numbers)
   assert not list(tmp_path.iterdir())
 
 
-@pytest.fixture
-def run(
-  features: Features,
-  monkeypatch: pytest.MonkeyPatch,
-  capsys: pytest.CaptureFixture[str],
-  tmp_path: Path,
-) -> Callable[[Path], tuple[int, str, str]]:
-  """The command line on digits, with features that are at hand."""
-  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
-  monkeypatch.setattr(scores, 'kinds', lambda *_: ([features], ''))
-
-  def command(samples: Path) -> tuple[int, str, str]:
-    code = foreign.main([f'--samples={samples}', '--data=digits'])
-    return code, *capsys.readouterr()
-
-  return command
-
-
-def test_foreign_samples_are_scored(digits: data.Dataset, run: Any, tmp_path: Path) -> None:
-  np.savez(tmp_path / 'theirs.npz', digits.test.images[:100, ..., 0])
-  (tmp_path / 'folder').mkdir()
-  for i, image in enumerate(digits.test.images[:100]):
-    Image.fromarray(image[..., 0]).save(tmp_path / 'folder' / f'{i:03d}.png')
-  outputs = [run(tmp_path / name) for name in ('theirs.npz', 'folder')]
-  assert [code for code, _, _ in outputs] == [0, 0]
-  found = json.loads(outputs[0][1])
-  assert found == json.loads(outputs[1][1])
-  names = {n['protocol']['name'] for n in found['scores']['numbers']}
-  assert 'fid_classifier@v1[digits/test n=100 seed=0]' in names
-  assert found['features'][0]['accuracy'] > 0.9
-
-
-IMAGES = np.arange(64 * 40, dtype=np.uint8).reshape(40, 8, 8, 1)
-
-
-@pytest.mark.parametrize(
-  ('array', 'words'),
-  [
-    (IMAGES[:, :5], ['(5, 8, 1)', '(8, 8, 1)', 'resize']),
-    (IMAGES.astype(np.float32), ['float32 from 0.0 to 255.0', 'uint8']),
-    (np.full((40, 8, 8, 1), np.nan), ['float64', 'uint8']),
-    (IMAGES[:16], ['16 images', 'at least 17']),
-    (np.zeros((40, 8, 8, 1), np.uint8), ['all 40 images are the same']),
-    (np.zeros((0, 8, 8, 1), np.uint8), ['(0, 8, 8, 1)']),
-    (IMAGES[0, 0], ['(8, 1)', '(N, H, W, C)']),
-    (np.array([{'code': 'run me'}], dtype=object), ['cannot be read', 'pickle']),
-  ],
-  ids=['shape', 'float', 'nan', 'few', 'constant', 'empty', 'flat', 'pickled'],
-)
-def test_bad_samples(array: np.ndarray, words: list[str], run: Any, tmp_path: Path) -> None:
-  np.savez(tmp_path / 'bad.npz', samples=array)
-  code, out, error = run(tmp_path / 'bad.npz')
-  assert (code, out) == (2, '')
-  assert error.startswith('jaxgen: ')
-  assert error.count('\n') == 1
-  for word in words:
-    assert word in error
-
-
-def test_files_that_hold_no_samples(run: Any, tmp_path: Path) -> None:
-  (tmp_path / 'torn.npz').write_bytes(b'PK\x03\x04 torn')
-  (tmp_path / 'text.npz').write_text('no archive')
-  (tmp_path / 'empty').mkdir()
-  np.save(tmp_path / 'one.npy', IMAGES)
-  np.savez(tmp_path / 'two.npz', a=IMAGES, b=IMAGES)
-  for name, word in {
-    'missing.npz': 'no such file',
-    'torn.npz': 'cannot be read',
-    'text.npz': 'cannot be read',
-    'empty': 'holds no .png',
-    'one.npy': 'savez',
-    'two.npz': 'holds a, b',
-  }.items():
-    code, _, error = run(tmp_path / name)
-    assert code == 2, name
-    assert word in error, error
-    assert error.count('\n') == 1, error
-
-
 def test_pixels_of_other_images_have_another_fingerprint() -> None:
   assert pixels.build((8, 8, 1)).fingerprint != pixels.build((16, 16, 1)).fingerprint
+
+
+def scorer(
+  digits: data.Dataset, features: Features, monkeypatch: pytest.MonkeyPatch, *splits: str
+) -> scores.Scorer:
+  """Of these features, for a model with a sampler."""
+  monkeypatch.setattr(scores, 'kinds', lambda *_: ([features], ''))
+  config = configuration.load(str(ROOT / 'experiments/vae.py'), None, [])
+  with config.unlocked():
+    config.sampler = ml_collections.ConfigDict({'name': 'ddim', 'steps': 50, 'eta': 0.0})
+  return scores.Scorer(digits, config, splits)
+
+
+def test_the_sampler_is_part_of_every_protocol(
+  digits: data.Dataset, features: Features, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+  found = scorer(digits, features, monkeypatch, 'train').score([digits.test.images[:100]], 7)
+  protocols = [number.protocol for number in found[0].numbers]
+  assert {(p.sampler, p.seed) for p in protocols} == {('ddim eta=0 steps=50', 7)}
+  assert str(protocols[0]).endswith(' seed=7 by ddim eta=0 steps=50]')
+  assert found[0].real is None  # for want of the test split; training does not wait for it
+  assert 'real' not in scores.joined([found])
+
+
+def test_real_images_stand_beside(
+  digits: data.Dataset, features: Features, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+  both = scorer(digits, features, monkeypatch, 'test', 'train')
+  noise = noisy(digits.test.images[:150], 80.0)
+  found = scores.joined([both.score([noise], 0)])
+  real = {n['protocol']['name']: n for n in found['real']['numbers']}
+  for number in found['numbers']:
+    beside = real[number['protocol']['name'].replace(' by ddim eta=0 steps=50', '')]
+    assert 'value' in beside
+    if number['protocol']['metric'] == 'fid_classifier':
+      assert beside['value'] < 0.5 * number['value']
+      other = digits.train if number['protocol']['split'] == 'test' else digits.test
+      assert beside['sets'] == len(other.images) // 150
+  json.dumps(found)
+
+
+def test_subsets_of_the_kernel_distance_follow_the_seed(
+  digits: data.Dataset, features: Features, against: dict[str, references.Reference]
+) -> None:
+  seen = references.look([digits.test.images[:105]], [features])[0]
+  found = [
+    measure.score(seen, against, features, ORIGIN._replace(seed=seed)).numbers for seed in (0, 1)
+  ]
+  (one, other) = (next(n for n in of if n.protocol.metric == 'kid_classifier') for of in found)
+  assert one.value != other.value
+  # What was used: ten subsets of ten samples, and of a tenth of the test images.
+  tenth = len(digits.test.images) // 10
+  assert (one.protocol.samples, one.protocol.reference_images) == (100, 10 * tenth)
+
+
+def test_errors_are_of_one_set(
+  digits: data.Dataset, features: Features, against: dict[str, references.Reference]
+) -> None:
+  seen = references.look([digits.test.images[:200]], [features])[0]
+  found = measure.score(seen, against, features, ORIGIN)
+  errors = {n.protocol.metric: n.standard_error for n in found.numbers}
+  order = np.random.default_rng(0).permutation(200)  # of the inception score's splits
+  parts = np.split(seen.probabilities[order], 10)
+  each = [inception_score(part, splits=1).mean for part in parts]
+  expected = np.std(each, ddof=1) / math.sqrt(10)
+  assert errors['inception_score_classifier'] == pytest.approx(expected, rel=1e-6)
+  assert all(errors[f'{name}_classifier'] > 0.0 for name in ('fid', 'kid', 'precision', 'recall'))
+
+
+def test_less_than_all_are_a_random_choice() -> None:
+  """Folders and foreign samples are sorted by class."""
+  chosen = measure.some(3000, 1000)
+  assert len(np.unique(chosen)) == 1000
+  assert 1300 < np.mean(chosen) < 1700
+  np.testing.assert_array_equal(chosen, measure.some(3000, 1000))
+  np.testing.assert_array_equal(measure.some(10, 1000), np.arange(10))
 
 
 def test_the_legacy_distance_stands_beside_the_others(
@@ -276,5 +276,7 @@ def test_the_legacy_distance_stands_beside_the_others(
   config.evaluation.s4_legacy_weights = 'weights.pth'
   found = scores.Scorer(digits, config, ('test', 'train')).score([digits.test.images[:100]], seed=3)
   assert called == [(len(digits.test.images), 100)]
-  assert str(found[0].numbers[-1].protocol) == 's4_legacy@v1[digits/test n=100 seed=3]'
+  name = str(found[0].numbers[-1].protocol)
+  assert name.startswith('s4_legacy:cafecafe@v2[digits/test:')
+  assert name.endswith(f' n=100 against {len(digits.test.images)} seed=3]')
   assert found[0].numbers[-1].value == 12.5

@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
   try:
     for workdir in dict.fromkeys(options.workdirs):
       try:
-        runs.append(read(workdir))
+        runs.extend(read(workdir))
       except UserError as error:
         problems.append(str(error))
         print(f'jaxgen: left out: {error}', file=sys.stderr)
@@ -33,7 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
   except (UserError, OSError) as error:
     print(f'jaxgen: {error}', file=sys.stderr)
     return 2
-  print(f'{len(runs)} runs: {options.output}' if len(runs) > 1 else f'1 run: {options.output}')
+  count = len({run.folder for run in runs})
+  print(f'{count} run{"s" if count > 1 else ""}: {options.output}')
   return 0
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import jinja2
 
 from jaxgen import __version__
+from jaxgen.report.groups import Groups, differences, group, repeated
 from jaxgen.report.plots import (
   MOST_CURVES,
   Curves,
@@ -16,8 +17,8 @@ from jaxgen.report.plots import (
   distance_over_time,
   histogram,
 )
-from jaxgen.report.runs import Run
-from jaxgen.report.tables import Groups, differences, group, numbers, tables
+from jaxgen.report.runs import Run, as_dict
+from jaxgen.report.tables import Cell, numbers, tables
 from jaxgen.writer import VALIDATION
 
 TEMPLATE = Path(__file__).with_name('template.html')
@@ -46,49 +47,99 @@ def curves_of(runs: Sequence[Run]) -> list[Plot]:
 
 
 def classes_of(run: Run) -> dict[str, Any] | None:
-  """The class histogram against the data's, and the distance of each class."""
-  classes = run.evaluation.get('ema_scores', {}).get('classes', {})
-  made, data = classes.get('histogram'), classes.get('data', {}).get('test')
+  """The class histogram against the data's; the distance of each class, of samples and of data."""
+  scores = as_dict(run.evaluation.get('ema_scores'))
+  classes = as_dict(scores.get('classes'))
+  made, data = classes.get('histogram'), as_dict(classes.get('data')).get('test')
   if not made or not data:
     return None
   shares = [[count / max(1, sum(counts)) for count in counts] for counts in (made, data)]
+  distances = as_dict(as_dict(classes.get('fid')).get('test'))
+  real = as_dict(as_dict(as_dict(scores.get('real')).get('fid')).get('test'))
   return {
     'run': run.name,
+    'sampler': run.sampler,
     'plot': histogram(*shares),
-    'missing': classes.get('missing', {}).get('test', []),
-    'fid': classes.get('fid', {}).get('test', {}),
-    'reasons': classes.get('fid_reasons', {}).get('test', {}),
+    'missing': as_dict(classes.get('missing')).get('test', []),
+    'fid': [
+      (label, Cell(found).text, real_distance(real.get(label)).text)
+      for label, found in distances.items()
+    ],
+    'reasons': as_dict(as_dict(classes.get('fid_reasons')).get('test')),
   }
+
+
+def real_distance(found: Any) -> Cell:
+  """Mean, deviation and number of sets of real images, as `measure.Real` keeps them."""
+  if not isinstance(found, list) or len(found) != 3 or len(numbers(found)) != 3:
+    return Cell()
+  mean, spread, sets = found
+  return Cell(mean, spread if sets > 1 else None)
+
+
+def once(groups: Groups) -> Groups:
+  """The groups with each workdir in the first of them only, for what is of its training."""
+  seen: set[Path] = set()
+  found: Groups = {}
+  for name, runs in groups.items():
+    new = [run for run in runs if run.folder not in seen]
+    seen |= {run.folder for run in new}
+    if new:
+      found[name] = new
+  return found
 
 
 def over_time(groups: Groups) -> list[Plot]:
   """The Fréchet distances scored during training against its time: a plot for each protocol."""
-  found: dict[tuple[str, str], dict[str, list[tuple[list[float], list[float]]]]] = {}
+  found: dict[str, dict[str, list[tuple[list[float], list[float]]]]] = {}
   for name, runs in groups.items():
     for run in runs:
-      for protocol, points in run.distances().items():
-        found.setdefault(protocol, {}).setdefault(name, []).append(points)
-  return [distance_over_time(lines, protocol) for (protocol, _), lines in found.items()]
+      for (protocol, sampler), points in run.distances().items():
+        line = f'{name}, {sampler}' if sampler and sampler not in name else name
+        found.setdefault(protocol, {}).setdefault(line, []).append(points)
+  return [distance_over_time(lines, protocol) for protocol, lines in found.items()]
+
+
+def head(runs: Sequence[Run]) -> str:
+  """What stands below the name of a column: the sampler, and the step of the parameters."""
+  steps = sorted({run.evaluation['step'] for run in runs if 'step' in run.evaluation})
+  said = f'step{"s" if len(steps) > 1 else ""} {", ".join(map(str, steps))}'
+  return ', '.join(part for part in (runs[0].sampler, said if steps else 'not evaluated') if part)
+
+
+def missing(runs: Sequence[Run]) -> dict[tuple[str, str], None]:
+  """Why real images stand beside no number: (which, reason)."""
+  found = {}
+  for run in runs:
+    real = as_dict(as_dict(run.evaluation.get('ema_scores')).get('real'))
+    for split, reason in as_dict(real.get('reasons')).items():
+      found[f'real images against the {split} split', str(reason)] = None
+  return found
 
 
 def page(runs: Sequence[Run], problems: Sequence[str] = ()) -> str:
   """The whole page as HTML."""
   groups = group(runs)
+  trained = once(groups)
   environment = jinja2.Environment(
     autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
   )
   environment.globals['data_uri'] = data_uri
   sections = tables(groups)
   cells = [(row, cell) for section in sections for row in section['rows'] for cell in row.cells]
+  reasons = dict.fromkeys((row.protocol, cell.reason) for row, cell in cells if cell.reason)
   return environment.from_string(TEMPLATE.read_text()).render(
     groups=groups,
-    runs=runs,
-    problems=problems,
+    models=len(trained),
+    heads={name: head(members) for name, members in groups.items()},
+    runs=list({run.folder: run for run in reversed(runs)}.values())[::-1],
+    problems=[*problems, *repeated(runs)],
+    notes=dict.fromkeys((run.name, note) for run in runs for note in run.notes),
     sections=sections,
-    reasons=dict.fromkeys((row.protocol, cell.reason) for row, cell in cells if cell.reason),
-    curves={name: plot for name, members in groups.items() if (plot := curves_of(members))},
-    classes=[found for run in runs if (found := classes_of(run))],
-    over_time=over_time(groups),
+    reasons=reasons | missing(runs),
+    curves={name: plot for name, members in trained.items() if (plot := curves_of(members))},
+    classes=[found for members in groups.values() for run in members if (found := classes_of(run))],
+    over_time=over_time(trained),
     differences=differences(groups),
     version=__version__,
   )

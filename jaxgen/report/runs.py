@@ -1,36 +1,37 @@
 """What a report knows of a run: everything in its workdir, read and never written."""
 
 import json
-import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxgen import configuration
 from jaxgen.errors import UserError
-from jaxgen.protocol import Number
+from jaxgen.protocol import Number, of_a_plot, sampler_name
 from jaxgen.writer import METRICS, SCORE, parse
 
 SHEETS = {'samples': ('figures/samples.png', 'grid.png'), 'neighbours': ('figures/neighbours.png',)}
 
-# Fields in which the runs of one group may differ: where data lie, and what is watched.
-ASIDE = ('seed', *configuration.FREE)
+# Fields in which the runs of one group may differ: where data lie, and what is watched. How they
+# were sampled is no such field, though it may change after training.
+ASIDE = ('seed', *(f for f in configuration.FREE if not f.startswith(('sampler.', 'objective.'))))
+LAST = 'last'  # the checkpoint that is reported
 
 
 class Run(NamedTuple):
-  """One workdir.
+  """One workdir under one sampler.
 
   Attributes:
-    name: of its folder.
-    config: dotted names -> values.
+    folder: the workdir.
+    config: dotted names -> values, the sampler's as it was evaluated.
     records: the lines of metrics.jsonl.
-    evaluation: what evaluation.json holds, {} where there is none.
-    numbers: 'ema' and 'raw' -> scores with their protocols.
+    evaluation: what an evaluation of the last checkpoint found, {} where there is none.
+    numbers: 'ema' and 'raw' -> scores with their protocols; 'real' -> those of real images.
     start: of the last entry in run.json: versions, devices, revision.
     pictures: 'samples', 'neighbours' -> PNG file.
     notes: what is missing, and what to do about it.
   """
 
-  name: str
+  folder: Path
   config: dict[str, Any]
   records: list[dict[str, Any]]
   evaluation: dict[str, Any]
@@ -38,6 +39,18 @@ class Run(NamedTuple):
   start: dict[str, Any]
   pictures: dict[str, bytes]
   notes: list[str]
+
+  @property
+  def name(self) -> str:
+    """Of the folder."""
+    return self.folder.name
+
+  @property
+  def sampler(self) -> str:
+    """How samples were drawn, '' of a model with one way only."""
+    start = 'sampler.'
+    fields = {k.removeprefix(start): v for k, v in self.config.items() if k.startswith(start)}
+    return sampler_name(fields)
 
   @property
   def step(self) -> int:
@@ -59,17 +72,17 @@ class Run(NamedTuple):
     return seconds
 
   def distances(self) -> dict[tuple[str, str], tuple[list[float], list[float]]]:
-    """Fréchet distances scored during training: (protocol without its seed, hash of the features)
+    """Fréchet distances scored during training: (protocol without its seed and sampler, sampler)
     -> seconds of training, distances.
     """
-    features = {n.protocol.metric: n.protocol.fingerprint for n in self.numbers['ema']}
     found: dict[tuple[str, str], tuple[list[float], list[float]]] = {}
     for record in self.records:
       for name, value in record.items():
         if name.startswith(f'{SCORE}fid_') and isinstance(value, int | float):
-          protocol = re.sub(r' seed=\d+]$', ']', name.removeprefix(SCORE))
-          key = protocol, features.get(protocol.partition('@')[0], '')
-          seconds, values = found.setdefault(key, ([], []))
+          protocol, sampler = of_a_plot(name.removeprefix(SCORE))
+          if ':' not in protocol.partition('@')[0]:  # version 1 did not name the features
+            protocol = f'{protocol} of {self.name}'
+          seconds, values = found.setdefault((protocol, sampler), ([], []))
           seconds.append(self.seconds_until(record['step']))
           values.append(value)
     return found
@@ -80,8 +93,8 @@ class Run(NamedTuple):
     return tuple(sorted((k, repr(v)) for k, v in self.config.items() if not k.startswith(ASIDE)))
 
 
-def read(workdir: Path) -> Run:
-  """Reads a workdir, finished or not.
+def read(workdir: Path) -> list[Run]:
+  """Reads a workdir, finished or not: a run for each sampler that it was evaluated under.
 
   Raises:
     UserError: it is no run's folder, or nothing was trained in it yet.
@@ -99,23 +112,44 @@ def read(workdir: Path) -> Run:
   records = [record for record in map(parse, lines) if record is not None]
   if not records:
     raise UserError(f'{workdir} has no record of training yet: train it first, or leave it out')
-  notes: list[str] = []
-  evaluation = read_json(workdir / 'evaluation.json', notes)
-  numbers = read_numbers(evaluation, notes)
-  starts = read_json(workdir / 'run.json', notes).get('starts')
+  damage: list[str] = []
+  starts = read_json(workdir / 'run.json', damage).get('starts')
   start = starts[-1] if isinstance(starts, list) and starts else {}
-  run = Run(
-    workdir.resolve().name,
-    config,
-    records,
-    evaluation,
-    numbers,
-    start if isinstance(start, dict) else {},
-    pictures(workdir),
-    notes,
-  )
-  notes += remarks(run, workdir)
-  return run
+  start = start if isinstance(start, dict) else {}
+  runs = []
+  for evaluation in evaluations(workdir, damage) or [{}]:
+    notes = list(damage)
+    numbers = read_numbers(evaluation, notes)
+    used = as_evaluated(config, evaluation)
+    shown = pictures(workdir)
+    run = Run(workdir.resolve(), used, records, evaluation, numbers, start, shown, notes)
+    notes += remarks(run, workdir)
+    runs.append(run)
+  return runs
+
+
+def evaluations(workdir: Path, notes: list[str]) -> list[dict[str, Any]]:
+  """What was found of the last checkpoint, under each sampler; damaged files are noted."""
+  paths = [workdir / 'evaluation.json', *sorted(workdir.glob('evaluation-*.json'))]
+  found = [read_json(path, notes) for path in paths]
+  return [one for one in found if one and one.get('checkpoint', LAST) == LAST]
+
+
+def as_evaluated(config: dict[str, Any], evaluation: dict[str, Any]) -> dict[str, Any]:
+  """The config with the sampler that the evaluation used, which version 1 kept in `objective`."""
+  trained = 'sampler.' if as_dict(evaluation.get('sampler')) else ()
+  used = {name: value for name, value in config.items() if not name.startswith(trained)}
+  for section in ('sampler', 'objective'):
+    for field, value in as_dict(evaluation.get(section)).items():
+      name = f'{section}.{field}'
+      if json.dumps(value) != json.dumps(used.get(name)):  # lists are no other tuples
+        used[name] = value
+  return used
+
+
+def as_dict(found: Any) -> dict[str, Any]:
+  """A section of a JSON file, {} where it is something else."""
+  return found if isinstance(found, dict) else {}
 
 
 def read_json(path: Path, notes: list[str]) -> dict[str, Any]:
@@ -133,12 +167,17 @@ def read_json(path: Path, notes: list[str]) -> dict[str, Any]:
 
 
 def read_numbers(evaluation: dict[str, Any], notes: list[str]) -> dict[str, list[Number]]:
-  """The scores of averaged and raw parameters; damaged ones are noted."""
-  found: dict[str, list[Number]] = {'ema': [], 'raw': []}
+  """The scores of averaged and raw parameters and of real images; damaged ones are noted."""
+  found: dict[str, list[Number]] = {'ema': [], 'raw': [], 'real': []}
+  scores = as_dict(evaluation.get('ema_scores'))
+  sections = {
+    'ema': scores,
+    'raw': as_dict(evaluation.get('raw_scores')),
+    'real': as_dict(scores.get('real')),
+  }
   for name, numbers in found.items():
     try:
-      stored = evaluation.get(f'{name}_scores', {}).get('numbers', [])
-      numbers.extend(Number.from_json(number) for number in stored)
+      numbers.extend(Number.from_json(n) for n in sections[name].get('numbers', []))
     except (ValueError, TypeError, AttributeError) as error:
       notes.append(f'evaluation.json: {error}')
   return found
@@ -165,17 +204,9 @@ def remarks(run: Run, workdir: Path) -> list[str]:
     found.append(f'not evaluated yet: {again}')
   elif run.evaluation.get('step') != run.step:
     found.append(f'evaluated at step {run.evaluation.get("step")}, trained since: {again}')
-  used = run.evaluation.get('objective')
-  other = [
-    f'objective.{name}={value!r}'
-    for name, value in (used.items() if isinstance(used, dict) else ())
-    if value != run.config.get(f'objective.{name}', value)
-  ]
-  if other:
-    found.append(f'evaluated with {", ".join(other)}')
   if run.evaluation and not run.numbers['ema']:
     found.append(f'evaluated without samples: set config.evaluation.num_samples and {again}')
-  classes = run.evaluation.get('ema_scores', {}).get('classes', {})
+  classes = as_dict(as_dict(run.evaluation.get('ema_scores')).get('classes'))
   if 'reason' in classes:
     found.append(f'class numbers are left out: {classes["reason"]}')
   return found

@@ -6,12 +6,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxgen.protocol import Number, several
+from jaxgen.protocol import Number, deviation, several
+from jaxgen.report.groups import Groups
 from jaxgen.report.runs import Run
 
-LOWER = ('fid', 's4_legacy', 'kid', 'class_kl_nats', 'missing_classes', 'unclaimed')
-HIGHER = ('precision', 'recall', 'coverage', 'inception_score', 'authenticity')
-
+LOWER = ('fid', 's4_legacy', 'kid', 'class_kl', 'missing_classes')
+HIGHER = ('precision', 'recall', 'coverage', 'inception_score')
+BEYOND = 2.0  # combined standard errors by which the best must lead to be marked
 
 LABELS = {
   'fid': 'Fréchet distance',
@@ -24,71 +25,68 @@ LABELS = {
   'distance_ratio': 'Distance to training images, over that of test images',
   'authenticity': 'Authenticity',
   'inception_score': 'Inception score',
-  'class_kl_nats': 'KL of the classes to the data’s, nats',
+  'class_kl_nats': 'KL of the classes to the data’s, nats; chance adds (K − 1) / 2n',
+  'class_kl_corrected_nats': 'The same without what chance adds',
   'missing_classes': 'Missing classes',
   'class_entropy_nats': 'Entropy of the classes, nats',
   'unclaimed': 'Share that no class claims',
 }
 
+# Means that one name had under several definitions, and the fields that tell these apart.
+DEFINED_BY = {
+  'loss': ('objective.name', 'objective.weighting', 'objective.likelihood'),
+  'elbo_nats': ('objective.likelihood',),
+  'importance_weighted_nats': ('objective.likelihood', 'objective.importance_samples'),
+}
+
 
 def label(metric: str) -> str:
-  """A metric in words, with an arrow towards the better values."""
+  """A metric in words, with an arrow towards the better values; most real images are the best."""
   plain = metric.rpartition('_')[0]
-  arrow = ' ↓' if metric.startswith(LOWER) else ' ↑' if metric.startswith(HIGHER) else ''
-  return LABELS.get(plain, metric) + arrow
+  arrow = '↓' if metric.startswith(LOWER) else '↑' if metric.startswith(HIGHER) else '≈ real'
+  return f'{LABELS.get(plain, metric)} {arrow}'
 
 
 class Cell(NamedTuple):
-  """What a table says about one group: mean, spread, how it is meant, and of how many."""
+  """What a table says about one group.
+
+  Attributes:
+    value: the mean.
+    spread: what stands after ±.
+    spread_is: what that is.
+    of: of how many.
+    reason: why there is no value.
+    error: standard error of the value, None where it is not known.
+  """
 
   value: float | None = None
   spread: float | None = None
   spread_is: str = ''
   of: str = ''
   reason: str = ''
+  error: float | None = None
 
   @property
   def text(self) -> str:
     """The value with its spread, or a dash."""
     if self.value is None:
       return '–'
-    if float(self.value).is_integer() and not self.spread:
-      return f'{self.value:,.0f}'
-    if not self.spread:
-      return f'{self.value:,.0f}' if abs(self.value) >= 10_000 else f'{self.value:.4g}'
-    decimals = max(0, 1 - math.floor(math.log10(self.spread)))  # two digits of the spread
-    return f'{self.value:,.{decimals}f} ± {self.spread:,.{decimals}f}'
+    if self.spread is not None and self.spread > 1e-6 * abs(self.value):
+      decimals = max(0, 1 - math.floor(math.log10(self.spread)))  # two digits of the spread
+      return f'{self.value:,.{decimals}f} ± {self.spread:,.{decimals}f}'
+    whole = float(self.value).is_integer() or abs(self.value) >= 10_000
+    value = f'{self.value:,.0f}' if whole else f'{self.value:.4g}'
+    return value if self.spread is None else f'{value} ± 0'
 
 
 class Row(NamedTuple):
-  """One quantity of all groups; `best` holds the places of the best values."""
+  """One quantity of all groups and of real images; `best` holds the places of the best values."""
 
   name: str
   protocol: str
   cells: list[Cell]
-  best: set[int]
-
-
-Groups = dict[str, list[Run]]
-
-
-def group(runs: Sequence[Run]) -> Groups:
-  """Runs that differ only in their seed, by a name that tells the groups apart."""
-  found: dict[Any, list[Run]] = {}
-  for run in runs:
-    found.setdefault(run.group, []).append(run)
-  named: Groups = {}
-  for members in found.values():
-    config = members[0].config
-    seeds = ', '.join(str(run.config['seed']) for run in members)
-    several = f'{config["objective.name"]} on {config["data.name"]}, seeds {seeds}'
-    name = members[0].name if len(members) == 1 else several
-    number = 2
-    while name in named:
-      name = f'{name.removesuffix(f" ({number - 1})")} ({number})'
-      number += 1
-    named[name] = members
-  return named
+  best: frozenset[int] = frozenset()
+  real: Cell = Cell()
 
 
 def summarise(runs: Sequence[Sequence[float]], error: float | None = None) -> Cell:
@@ -96,68 +94,106 @@ def summarise(runs: Sequence[Sequence[float]], error: float | None = None) -> Ce
 
   Args:
     runs: the values of each run, one for each set of samples; runs without any are left out.
-    error: standard error of the only value, where there is one.
+    error: standard error of one value, where it is known. The error of a mean over few runs is not
+      taken for less than the samples alone give it.
   """
   means = [float(np.mean(values)) for values in runs if values]
   if not means:
     return Cell()
-  if len(means) > 1:
-    deviation = float(np.std(means, ddof=1))
-    return Cell(float(np.mean(means)), deviation, 'deviation over runs', f'{len(means)} runs')
-  (values,) = (values for values in runs if values)
-  if len(values) > 1:
-    deviation = float(np.std(values, ddof=1))
-    return Cell(means[0], deviation, 'deviation over sets of samples', f'{len(values)} sets')
-  return Cell(means[0], error, 'standard error' if error is not None else '')
+  of = [values for values in runs if values]
+  count = sum(map(len, of))
+  if count == 1:
+    return Cell(means[0], error, 'standard error' if error is not None else '', error=error)
+  if len(of) > 1:
+    spread, what, number = deviation(means), 'deviation over training runs', f'{len(of)} runs'
+  else:
+    spread, what = deviation(of[0]), 'deviation over sets of samples of one training run'
+    number = f'{count} sets'
+  of_mean = max(spread / math.sqrt(len(of) if len(of) > 1 else count), (error or 0) / count**0.5)
+  return Cell(float(np.mean(means)), spread, what, number, error=of_mean)
 
 
 def score_rows(groups: Groups, which: str, split: str) -> list[Row]:
   """The scores against one split, a row for each protocol: no row holds numbers of two."""
   found: dict[tuple[Any, ...], dict[str, list[list[Number]]]] = {}
+  real: dict[tuple[Any, ...], Number] = {}
   for name, runs in groups.items():
     for place, run in enumerate(runs):
+      real |= {number.protocol.comparable: number for number in run.numbers['real']}
       for number in run.numbers[which]:
         if number.protocol.split == split:
           by_group = found.setdefault(number.protocol.comparable, {})
           by_group.setdefault(name, [[] for _ in runs])[place].append(number)
   rows = []
-  for by_group in found.values():
+  for key, by_group in found.items():
     cells = [cell_of(by_group.get(name, [])) for name in groups]
     protocols = [n.protocol for runs in by_group.values() for run in runs for n in run]
-    protocol = several(protocols[0], [protocol.seed for protocol in protocols])
     metric = protocols[0].metric
-    rows.append(Row(label(metric), protocol, cells, best(metric, cells)))
+    floor = real_cell(real.get(key))
+    winners = best(metric, cells, floor)
+    rows.append(Row(label(metric), several(protocols), cells, winners, floor))
   return rows
 
 
 def cell_of(runs: Sequence[Sequence[Number]]) -> Cell:
   """What the numbers of one protocol come to, in the runs of one group."""
-  numbers = [number for run in runs for number in run]
+  numbers = [number for run in runs for number in run if number.value is not None]
   measured = [[n.value for n in run if n.value is not None] for run in runs]
-  error = next((n.standard_error for n in numbers if n.value is not None), None)
-  reason = next((number.reason for number in numbers if number.reason), '')
+  errors = [n.standard_error for n in numbers if n.standard_error is not None]
+  error = float(np.sqrt(np.mean(np.square(errors)))) if errors else None
+  reason = next((number.reason for run in runs for number in run if number.reason), '')
   return summarise(measured, error)._replace(reason=reason)
 
 
-def best(metric: str, cells: Sequence[Cell]) -> set[int]:
-  """Places of the best values, where there is something to choose from."""
-  values = {place: cell.value for place, cell in enumerate(cells) if cell.value is not None}
-  if len(values) < 2 or not metric.startswith(LOWER + HIGHER):
-    return set()
-  choose = min if metric.startswith(LOWER) else max
-  chosen = choose(values.values())
-  winners = {place for place, value in values.items() if value == chosen}
-  return winners if len(winners) < len(values) else set()
+def real_cell(number: Number | None) -> Cell:
+  """What real images score."""
+  if number is None or number.value is None:
+    return Cell(reason=number.reason or '' if number else '')
+  of = f'{number.sets} sets' if number.sets > 1 else ''
+  error = number.standard_error
+  return Cell(number.value, error, 'error of one set of real images', of, error=error)
+
+
+def best(metric: str, cells: Sequence[Cell], real: Cell) -> frozenset[int]:
+  """The place of the best value, if its lead over every other is more than noise explains.
+
+  A value beyond that of real images counts as theirs: nothing is gained there.
+  """
+  measured = {place: cell for place, cell in enumerate(cells) if cell.value is not None}
+  if len(measured) < 2 or not metric.startswith(LOWER + HIGHER):
+    return frozenset()
+  sign = 1.0 if metric.startswith(LOWER) else -1.0
+  least = -math.inf if real.value is None else sign * real.value
+  values = {place: max(sign * cell.value, least) for place, cell in measured.items()}
+  first = min(values, key=values.__getitem__)
+
+  def leads(other: int) -> bool:
+    errors = measured[first].error, measured[other].error
+    if None in errors:
+      return False
+    return values[other] - values[first] > BEYOND * math.hypot(*errors)
+
+  return frozenset({first} if all(leads(other) for other in values if other != first) else ())
 
 
 def plain_rows(groups: Groups, look: Callable[[Run], dict[str, Any]]) -> list[Row]:
-  """A row for each number that `look` finds in a run."""
-  names = dict.fromkeys(name for runs in groups.values() for run in runs for name in look(run))
-  rows = []
-  for name in names:
-    found = ([numbers([look(run).get(name)]) for run in runs] for runs in groups.values())
-    rows.append(Row(name, '', [summarise(values) for values in found], set()))
-  return rows
+  """A row for each number that `look` finds in a run, by its name and definition."""
+  found: dict[tuple[str, str], dict[str, list[list[float]]]] = {}
+  for group_name, runs in groups.items():
+    for place, run in enumerate(runs):
+      for name, value in look(run).items():
+        by_group = found.setdefault((name, definition(name, run)), {})
+        by_group.setdefault(group_name, [[] for _ in runs])[place] += numbers([value])
+  return [
+    Row(name, defined, [summarise(by_group.get(group, [])) for group in groups])
+    for (name, defined), by_group in found.items()
+  ]
+
+
+def definition(name: str, run: Run) -> str:
+  """What tells a mean from others of its name, '' where the name says it all."""
+  fields = DEFINED_BY.get(name, ())
+  return ', '.join(f'{field}={run.config[field]}' for field in fields if field in run.config)
 
 
 def numbers(values: Iterable[Any]) -> list[float]:
@@ -173,7 +209,8 @@ def cost(run: Run) -> dict[str, Any]:
     'training_steps': run.step,
     'training_seconds': run.training_seconds,
     'training_images_per_second': median(run, 'images_per_second'),
-    'training_model_flops_utilization': median(run, 'model_flops_utilization'),
+    # 0 where a model has no products that could be counted
+    'training_model_flops_utilization': median(run, 'model_flops_utilization') or None,
     'training_peak_memory_bytes': max(
       numbers(r.get('peak_memory_bytes') for r in run.records), default=None
     ),
@@ -199,25 +236,15 @@ def tables(groups: Groups) -> list[dict[str, Any]]:
   sections = []
   for which, parameters in PARAMETERS.items():
     if which == 'raw':
-      sections.append({'title': 'Cost', 'rows': plain_rows(groups, cost)})
+      sections.append({'title': 'Cost', 'rows': plain_rows(groups, cost), 'scores': False})
     for split, where in SPLITS.items():
       title = f'Scores {where}, {parameters}'
-      sections.append({'title': title, 'rows': score_rows(groups, which, split)})
+      rows = score_rows(groups, which, split)
+      sections.append({'title': title, 'rows': rows, 'scores': True})
 
     def means(run: Run, which: str = which) -> dict[str, Any]:
       return run.evaluation.get(which) or {}
 
     title = f'Means over test images, {parameters}'
-    sections.append({'title': title, 'rows': plain_rows(groups, means)})
+    sections.append({'title': title, 'rows': plain_rows(groups, means), 'scores': False})
   return [section for section in sections if section['rows']]
-
-
-def differences(groups: Groups) -> list[tuple[str, list[str]]]:
-  """Config fields in which the groups differ, with each group's values."""
-  configs = [runs[0].config for runs in groups.values()]
-  names = dict.fromkeys(name for config in configs for name in config if name != 'seed')
-  return [
-    (name, values)
-    for name in names
-    if len(set(values := [repr(c[name]) if name in c else '–' for c in configs])) > 1
-  ]

@@ -1,0 +1,97 @@
+"""A table marks what noise cannot explain, and a row holds one definition."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jaxgen.protocol import Number
+from jaxgen.report import groups, runs, tables
+
+from .test_report import FID, made, text, workdir
+
+
+def cells(*pairs: tuple[float, float | None]) -> list[tables.Cell]:
+  return [tables.Cell(value, error, error=error) for value, error in pairs]
+
+
+@pytest.mark.parametrize(
+  ('metric', 'values', 'real', 'places'),
+  [
+    ('fid_pixels', [(10.0, 1.0), (14.0, 1.0)], (1.0, 0.1), {0}),  # 4 > 2 √2
+    ('fid_pixels', [(10.0, 1.0), (12.8, 1.0)], (1.0, 0.1), set()),
+    ('fid_pixels', [(10.0, None), (90.0, 1.0)], (1.0, 0.1), set()),
+    ('fid_pixels', [(10.0, 1.0), (11.0, 9.0), (90.0, 1.0)], (1.0, 0.1), set()),
+    ('fid_pixels', [(10.0, 1.0), (11.0, None), (90.0, 1.0)], (1.0, 0.1), set()),
+    ('fid_pixels', [(10.0, 1.0)], (1.0, 0.1), set()),
+    ('precision_pixels', [(0.7, 0.01), (0.8, 0.01)], (0.9, 0.01), {1}),
+    ('precision_pixels', [(0.91, 0.001), (0.95, 0.001)], (0.9, 0.01), set()),  # both as the real
+    ('precision_pixels', [(0.85, 0.001), (0.95, 0.001)], (0.9, 0.01), {1}),
+    ('fid_pixels', [(3.0, 0.1), (2.0, 0.1)], (3.5, 0.1), set()),
+    ('fid_pixels', [(3.0, 0.1), (2.0, 0.1)], (None, None), {1}),
+    ('authenticity_pixels', [(0.6, 0.001), (0.9997, 0.001)], (0.59, 0.01), set()),
+    ('density_pixels', [(0.6, 0.001), (1.22, 0.001)], (0.98, 0.01), set()),
+    ('unclaimed_pixels', [(0.6, 0.001), (0.1, 0.001)], (0.05, 0.01), set()),
+  ],
+)
+def test_bold_is_what_noise_cannot_explain(
+  metric: str, values: list[Any], real: tuple[float, float], places: set[int]
+) -> None:
+  assert tables.best(metric, cells(*values), *cells(real)) == places
+
+
+def test_arrows_point_where_better_is() -> None:
+  for metric, arrow in {
+    **dict.fromkeys(('fid', 'kid', 'class_kl_nats', 'class_kl_corrected_nats'), '↓'),
+    **dict.fromkeys(('precision', 'recall', 'coverage', 'inception_score'), '↑'),
+    **dict.fromkeys(('density', 'authenticity', 'unclaimed', 'distance_ratio'), '≈ real'),
+  }.items():
+    assert tables.label(f'{metric}_classifier').endswith(f' {arrow}'), metric
+
+
+def test_means_of_two_definitions_share_no_row(tmp_path: Path) -> None:
+  def trained(folder: str, mean: str, **objective: Any) -> Path:
+    folder = workdir(tmp_path / folder, Number(FID, 1.0), objective=objective)
+    evaluation = json.loads((folder / 'evaluation.json').read_text())
+    evaluation['ema'] = {mean: 1.5}
+    (folder / 'evaluation.json').write_text(json.dumps(evaluation))
+    return folder
+
+  folders = [
+    trained('a', 'loss', name='ddpm', weighting='simple'),
+    trained('b', 'loss', name='flow_matching'),
+    trained('c', 'elbo_nats', name='vae', likelihood='bernoulli'),
+    trained('d', 'elbo_nats', name='vae', likelihood='gaussian'),
+    trained('e', 'bits_per_dimension', name='vae', likelihood='discretized'),
+    trained('f', 'bits_per_dimension', name='ddpm', weighting='variational'),
+  ]
+  found = groups.group([run for path in folders for run in runs.read(path)])
+  rows = tables.plain_rows(found, lambda run: run.evaluation['ema'])
+  assert [[cell.value is not None for cell in row.cells] for row in rows] == [
+    [place == row for place in range(6)] if row < 4 else [False] * 4 + [True] * 2
+    for row in range(5)
+  ]
+  assert [row.protocol for row in rows[2:4]] == [
+    'objective.likelihood=bernoulli', 'objective.likelihood=gaussian'
+  ]  # fmt: skip
+
+
+def test_equal_values_spread_by_nothing_and_no_products_are_a_dash(tmp_path: Path) -> None:
+  assert tables.summarise([[0.1], [0.1], [0.1]]).text == '0.1 ± 0'
+  assert tables.Cell(0.9997, 1e-17).text == '0.9997 ± 0'
+  assert tables.Cell(0.00045, 0.00012).text == '0.00045 ± 0.00012'
+  assert tables.Cell(0.0, 0.0).text == '0 ± 0'
+  run = workdir(tmp_path / 'run')
+  with (run / 'metrics.jsonl').open('a') as file:
+    file.write(json.dumps({'step': 20, 'model_flops_utilization': 0.0}) + '\n')
+  assert 'training_model_flops_utilization –' in text(made(tmp_path, run))
+
+
+def test_the_error_of_a_mean_is_no_less_than_its_samples_give() -> None:
+  one = tables.summarise([[10.0]], 0.5)
+  assert (one.spread, one.error) == (0.5, 0.5)
+  runs = tables.summarise([[10.0], [14.0]], 0.5)
+  assert (runs.of, runs.error) == ('2 runs', pytest.approx(2.0))
+  sets = tables.summarise([[10.0, 10.0, 10.0, 10.0]], 0.5)
+  assert (sets.of, sets.spread, sets.error) == ('4 sets', 0.0, pytest.approx(0.25))
