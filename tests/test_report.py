@@ -164,48 +164,6 @@ def test_distances_of_the_first_version_share_no_plot(tmp_path: Path) -> None:
     assert f'{plot} against seconds of training; at the end: {name} 30' in page
 
 
-def evaluated(folder: Path, name: str, sampler: dict[str, Any], *numbers: Number) -> None:
-  """Another evaluation of a run, as --mode=evaluate leaves it."""
-  stored = [number.to_json() for number in numbers]
-  evaluation = {'step': 20, 'checkpoint': 'last', 'sampler': sampler, 'ema': {}, 'raw': {}}
-  evaluation['ema_scores'] = {'numbers': stored, 'classes': {}}
-  (folder / name).write_text(json.dumps(evaluation))
-
-
-def test_samplers_are_columns_and_not_seeds(tmp_path: Path) -> None:
-  run = workdir(tmp_path / 'run', sampler={'name': 'ancestral', 'steps': 1000})
-  slow, fast = (FID._replace(sampler=name) for name in ('ancestral steps=1000', 'ddim steps=5'))
-  evaluated(run, 'evaluation.json', {'name': 'ancestral', 'steps': 1000}, Number(slow, 10.0))
-  evaluated(run, 'evaluation-ddim-steps5.json', {'name': 'ddim', 'steps': 5}, Number(fast, 90.0))
-  evaluated(run, 'evaluation-best.json', {'name': 'ddim', 'steps': 5}, Number(fast, 1.0))
-  best = json.loads((run / 'evaluation-best.json').read_text()) | {'checkpoint': 'best'}
-  (run / 'evaluation-best.json').write_text(json.dumps(best))
-  vae = workdir(tmp_path / 'vae', Number(FID, 30.0), batch_size=20)
-  page = made(tmp_path, run, vae)
-  seen = text(page)
-  # One row for all, whatever their samplers; a column for each.
-  assert f'{NAME} 10 90 30 –' in seen
-  assert '2 models, 2 runs' in seen
-  assert 'run, ancestral steps=1000 ancestral steps=1000, step 20' in seen
-  assert 'run, ddim steps=5 ddim steps=5, step 20' in seen
-  assert "sampler.name 'ancestral' 'ddim' –" in seen
-  # What is of the training is there once.
-  assert page.count('alt="Samples of run"') == 1
-  assert len(groups.group(runs.read(run))) == 2
-
-
-def test_one_seed_trained_twice_is_one_run(tmp_path: Path) -> None:
-  paths = [
-    workdir(tmp_path / name, Number(FID, value), seed=seed)
-    for name, value, seed in (('a', 10.0, 0), ('again', 90.0, 0), ('b', 14.0, 1))
-  ]
-  seen = text(made(tmp_path, *paths))
-  assert f'{NAME} 12.0 ± 2.8 (2 runs)' in seen
-  assert f'{paths[1]} has the config and the seed of {paths[0]}: the two count once' in seen
-  (paths[0] / 'evaluation.json').unlink()
-  assert f'{NAME} 52 ± 54 (2 runs)' in text(made(tmp_path, *paths))  # the evaluated one counts
-
-
 def test_real_images_have_a_column(tmp_path: Path) -> None:
   run = workdir(tmp_path / 'run', Number(FID, 12.5, 0.5))
   other = workdir(tmp_path / 'other', Number(FID, 30.0, 0.5), batch_size=20)

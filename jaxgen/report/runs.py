@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from jaxgen import configuration
 from jaxgen.errors import UserError
+from jaxgen.migration import modernise
 from jaxgen.protocol import Number, of_a_plot, sampler_name
 from jaxgen.writer import METRICS, SCORE, parse
 
@@ -136,11 +137,14 @@ def evaluations(workdir: Path, notes: list[str]) -> list[dict[str, Any]]:
 
 
 def as_evaluated(config: dict[str, Any], evaluation: dict[str, Any]) -> dict[str, Any]:
-  """The config with the sampler that the evaluation used, which version 1 kept in `objective`."""
+  """The config with the sampler of the evaluation, which older ones kept among `objective`."""
+  name = {'name': config['objective.name']}
+  found = modernise({'objective': name | as_dict(evaluation.get('objective'))})
+  found['sampler'] = as_dict(evaluation.get('sampler')) or found.get('sampler', {})
   trained = 'sampler.' if as_dict(evaluation.get('sampler')) else ()
   used = {name: value for name, value in config.items() if not name.startswith(trained)}
   for section in ('sampler', 'objective'):
-    for field, value in as_dict(evaluation.get(section)).items():
+    for field, value in found[section].items():
       name = f'{section}.{field}'
       if json.dumps(value) != json.dumps(used.get(name)):  # lists are no other tuples
         used[name] = value

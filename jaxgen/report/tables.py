@@ -36,7 +36,7 @@ LABELS = {
 DEFINED_BY = {
   'loss': ('objective.name', 'objective.weighting', 'objective.likelihood'),
   'elbo_nats': ('objective.likelihood',),
-  'importance_weighted_nats': ('objective.likelihood', 'objective.importance_samples'),
+  'importance_weighted_nats': ('objective.likelihood', 'evaluation.importance_samples'),
 }
 
 

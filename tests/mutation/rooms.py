@@ -44,12 +44,16 @@ ROOMS = {
   'evaluation': Room(
     (
       'jaxgen/evaluation.py',
+      'jaxgen/measure.py',
+      'jaxgen/real.py',
       'jaxgen/scores.py',
       'jaxgen/protocol.py',
       'jaxgen/references.py',
     ),
     (
       'tests/test_scores.py',
+      'tests/test_real.py',
+      'tests/test_foreign.py',
       'tests/test_protocol.py',
       'tests/test_references.py',
       'tests/test_best.py',
