@@ -6,6 +6,7 @@ many of them as there are samples: most numbers depend on how many images are me
 
 import contextlib
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,8 @@ def _measure(against: dict[str, Reference], features: Features, origin: Origin, 
       available = len(against[other].seen.features)
       reasons[split] = f'the {other} split has {available} images, and {count} are needed'
       continue
+    line = f'{len(sets)} sets of {count} real {other} images are held against the {split} split'
+    print(f'{line}, once', file=sys.stderr, flush=True)
     found = [
       score(
         _part(against[other].seen, rows),

@@ -13,6 +13,7 @@ from jaxgen import images
 from jaxgen.main import main as train
 from jaxgen.protocol import Number, Protocol
 from jaxgen.report import groups, runs, tables
+from jaxgen.report import page as page_module
 from jaxgen.report.__main__ import main as report
 
 ROOT = Path(__file__).parent.parent
@@ -221,6 +222,22 @@ def test_unfinished_and_empty_workdirs(tmp_path: Path, capsys: pytest.CaptureFix
   capsys.readouterr()
   made(tmp_path, tmp_path / 'empty', code=2)
   assert capsys.readouterr().err.endswith('jaxgen: there is no run to report\n')
+
+
+@pytest.mark.parametrize('field', ['step', 'sampler', 'ema', 'ema_scores', 'objective', 'cost'])
+def test_a_field_of_another_kind_is_left_out(
+  tmp_path: Path, field: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+  monkeypatch.setattr(page_module, 'histogram', lambda *_: None)
+  run = workdir(tmp_path / 'run', Number(FID, 1.5))
+  evaluation = json.loads((run / 'evaluation.json').read_text())
+  for value in (None, 'x', 3, [1], {'numbers': 3, 'real': [], 'classes': 'x'}):
+    (run / 'evaluation.json').write_text(json.dumps(evaluation | {field: value}))
+    (found,) = runs.read(run)
+    assert tables.tables(groups.group([found]))
+    for look in (page_module.head, page_module.missing):
+      look([found])
+    page_module.classes_of(found)
 
 
 def test_a_real_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,7 +102,7 @@ def over_time(groups: Groups) -> list[Plot]:
 
 def head(runs: Sequence[Run]) -> str:
   """What stands below the name of a column: the sampler, and the step of the parameters."""
-  steps = sorted({run.evaluation['step'] for run in runs if 'step' in run.evaluation})
+  steps = sorted(set(numbers(run.evaluation.get('step') for run in runs)))
   said = f'step{"s" if len(steps) > 1 else ""} {", ".join(map(str, steps))}'
   return ', '.join(part for part in (runs[0].sampler, said if steps else 'not evaluated') if part)
 

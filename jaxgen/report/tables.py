@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxgen.protocol import Number, deviation, several
 from jaxgen.report.groups import Groups
-from jaxgen.report.runs import Run
+from jaxgen.report.runs import Run, as_dict
 
 LOWER = ('fid', 's4_legacy', 'kid', 'class_kl', 'missing_classes')
 HIGHER = ('precision', 'recall', 'coverage', 'inception_score')
@@ -243,7 +243,7 @@ def tables(groups: Groups) -> list[dict[str, Any]]:
       sections.append({'title': title, 'rows': rows, 'scores': True})
 
     def means(run: Run, which: str = which) -> dict[str, Any]:
-      return run.evaluation.get(which) or {}
+      return as_dict(run.evaluation.get(which))
 
     title = f'Means over test images, {parameters}'
     sections.append({'title': title, 'rows': plain_rows(groups, means), 'scores': False})
