@@ -32,7 +32,7 @@ def operations(equation: Any) -> float:
     kernel = equation.invars[1].aval
     features = kernel.shape[equation.params['dimension_numbers'].rhs_spec[0]]
     return 2.0 * equation.outvars[0].aval.size * kernel.size / features
-  if name in ('convolution', 'kernel_gradient'):  # of jaxgen.networks.convolution
+  if name in ('convolution', 'kernel_gradient'):  # of jaxgen.layers.convolution
     factor = equation.invars[1].aval
     return 2.0 * equation.outvars[0].aval.size * math.prod(factor.shape[:3])
   inner = [total(body) for value in equation.params.values() for body in bodies(value)]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxgen import flops
-from jaxgen.networks import convolution
+from jaxgen.layers import convolution
 
 
 def nested(f: Any) -> dict[str, Any]:

@@ -18,7 +18,8 @@ BASE = {'jaxgen', 'jaxgen.errors'}  # the version, and the exception for bad inp
 
 # What the modules of a room may import of jaxgen, besides their own room and the base.
 ALLOWED = {
-  'jaxgen.networks': set(),
+  'jaxgen.layers': set(),
+  'jaxgen.networks': {'jaxgen.layers'},
   'jaxgen.metrics': set(),
   'jaxgen.images': set(),
   'jaxgen.optimizers': set(),

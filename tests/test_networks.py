@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 import jaxgen.networks
-from jaxgen.networks import convolutional, mlp, unet
-from jaxgen.networks.convolution import StridedConvolution
+from jaxgen.errors import UserError
+from jaxgen.layers.convolution import StridedConvolution
+from jaxgen.networks import convolutional, find_network, mlp, unet
 
 SHAPE = (8, 8, 3)
 ROLES = ('Encoder', 'Decoder', 'Denoiser')
@@ -45,6 +46,32 @@ def found() -> dict[str, type[nn.Module]]:
 
 NETWORKS = found()
 every_network = pytest.mark.parametrize('name', NETWORKS)
+
+
+def test_every_module_offered_is_a_network() -> None:
+  modules = {m.name for m in pkgutil.iter_modules(jaxgen.networks.__path__)}
+  assert modules == {name.partition('.')[0] for name in NETWORKS}
+
+
+@pytest.mark.parametrize(
+  ('name', 'role', 'message'),
+  [
+    ('mlp', 'Denoiser', "network.name='mlp' has no Denoiser: choose unet"),
+    ('unet', 'Encoder', "network.name='unet' has no Encoder: choose convolutional or mlp"),
+    (
+      'convolution',
+      'Decoder',
+      "Unknown network 'convolution'. Did you mean 'convolutional'? Known: convolutional, mlp.",
+    ),
+    ('mpl', 'Denoiser', "Unknown network 'mpl'. Known: unet."),
+  ],
+)
+def test_a_network_that_cannot_play_its_role_is_an_error(
+  name: str, role: str, message: str
+) -> None:
+  with pytest.raises(UserError) as error:
+    find_network(name, role)
+  assert str(error.value) == message
 
 
 def small(name: str, **fields: Any) -> nn.Module:

@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxgen.networks.convolution import StridedConvolution, TransposedConvolution
+from jaxgen.layers.convolution import StridedConvolution, TransposedConvolution
 
 
 def check_halvings(image_shape: tuple[int, ...], times: int) -> None:

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen.networks.convolution import Convolution, depth_to_space, space_to_depth
+from jaxgen.layers.convolution import Convolution, depth_to_space, space_to_depth
 
 zeros = nn.initializers.zeros
 PixelDense = partial(Convolution, side=1)  # the same matrix at every pixel
