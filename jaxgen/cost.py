@@ -1,5 +1,6 @@
 """What training and a sample cost: parameters, operations, network evaluations, seconds, memory."""
 
+import math
 import resource
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -60,25 +61,29 @@ def peak_memory() -> int:
   return max((peak for peak in peaks if peak), default=on_host)
 
 
-def network_evaluations(objective: Objective, params: Params) -> int:
-  """How often drawing one sample passes through the network.
+def network_evaluations(objective: Objective, params: Params) -> int | None:
+  """How often drawing one sample passes through the network; None where the sample decides.
 
   Read off the traced computation, and so right for any objective: how often it uses the largest
-  parameter that it uses at all, each turn of a loop counted.
+  parameter that it uses at all, each turn of a loop counted. Where the computation branches, the
+  branch with the most counts. A `while` loop's turns are not known before it runs.
   """
   closed = jax.make_jaxpr(objective.sample)(params, jax.random.key(0))
   count = len(jax.tree.leaves(params))
   leaves = sorted(closed.jaxpr.invars[:count], key=lambda v: -int(np.prod(v.aval.shape)))
-  return next((n for n in (_uses(closed.jaxpr, leaf) for leaf in leaves) if n), 0)
+  found = next((n for n in (_uses(closed.jaxpr, leaf) for leaf in leaves) if n), 0)
+  return None if math.isinf(found) else int(found)
 
 
-def _uses(jaxpr: Jaxpr, variable: Var) -> int:
-  """How many operations of a computation take this variable."""
-  total = 0
+def _uses(jaxpr: Jaxpr, variable: Var) -> float:
+  """How many operations of a computation take this variable: infinitely many in `while` loops."""
+  total = 0.0
   for equation in jaxpr.eqns:
     places = [i for i, operand in enumerate(equation.invars) if operand is variable]
     if not places:
       continue
+    if equation.primitive.name == 'while':
+      return math.inf
     inner = [i for value in equation.params.values() for i in flops.bodies(value)]
     # The operands of a loop's or a call's body are those of the equation, aligned at the end.
     bodies = [
@@ -87,7 +92,7 @@ def _uses(jaxpr: Jaxpr, variable: Var) -> int:
       for place in places
       if place - len(equation.invars) >= -len(body.invars)
     ]
-    found = max((_uses(body, operand) for body, operand in bodies), default=0)
+    found = max((_uses(body, operand) for body, operand in bodies), default=0.0)
     total += equation.params.get('length', 1) * found if inner else 1
   return total
 

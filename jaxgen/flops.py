@@ -11,7 +11,8 @@ from jax.extend.core import ClosedJaxpr, Jaxpr
 def count(function: Callable[..., Any], *arguments: Any) -> float:
   """2 x the multiplications of all matrix products and convolutions, each turn of a loop counted.
 
-  Where the computation branches, the dearest branch counts.
+  Where the computation branches, the dearest branch counts. The turns of a `while` loop are not
+  known before it runs: it counts once, and the operations are then at least so many.
   """
   return total(jax.make_jaxpr(function)(*arguments).jaxpr)
 
