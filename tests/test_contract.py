@@ -2,7 +2,7 @@
 
 import pkgutil
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ import pytest
 
 import jaxgen.objectives
 from jaxgen import configuration, objective, parallel
-from jaxgen.objective import AXIS, Metrics, Objective
+from jaxgen.objective import AXIS, Key, Metrics, Objective
+from tests.draws import check_keys
 
 ROOT = Path(__file__).parent.parent
 EXPERIMENTS = sorted(p.stem for p in (ROOT / 'experiments').glob('*.py') if p.stem != 'common')
@@ -163,19 +164,45 @@ def test_update_never_leaves_the_device(experiment: str) -> None:
 
 def test_no_key_is_used_twice(experiment: str) -> None:
   model = built(experiment)
-  params, opt_state = jax.eval_shape(model.init, jax.random.key(0))
-  images = jax.ShapeDtypeStruct((BATCH, *SHAPE), jnp.float32)
-  image, few = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in (SHAPE, (3, *SHAPE)))
-  key, keys = jax.eval_shape(
-    lambda: (jax.random.key(0), jax.random.split(jax.random.key(0), BATCH))
-  )
-  with jax.debug_key_reuse(True):
-    jax.jit(model.init).trace(key)
-    jax.jit(update_under_axis(model)).trace(params, opt_state, images, keys)
-    jax.jit(model.evaluate).trace(params, image, key)
-    jax.jit(model.sample).trace(params, key)
-    for figure in model.figures.values():
-      jax.jit(figure).trace(params, few, key)
+  key, keys = jax.random.key(0), jax.random.split(jax.random.key(0), BATCH)
+  shapes = jax.eval_shape(model.init, key)
+  params, opt_state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+  images = jnp.zeros((BATCH, *SHAPE))
+  check_keys(model.init, key)
+  check_keys(update_under_axis(model), params, opt_state, images, keys)
+  check_keys(model.evaluate, params, images[0], key)
+  check_keys(model.sample, params, key)
+  for figure in model.figures.values():
+    check_keys(figure, params, images[:3], key)
+
+
+def normal(key: Key) -> jax.Array:
+  return jax.random.normal(key)
+
+
+@pytest.mark.parametrize(
+  ('careless', 'message'),
+  [
+    (lambda key: normal(jax.random.fold_in(key, 0)) + normal(jax.random.fold_in(key, 0)), 'two'),
+    (lambda key: normal(jax.random.fold_in(key, 1)) + normal(jax.random.split(key)[1]), 'two'),
+    (lambda key: normal(key) + normal(jax.random.fold_in(key, 0)), 'others are made'),
+    (
+      lambda key: jax.lax.scan(
+        lambda x, i: (x + normal(jax.random.fold_in(key, i)), None),
+        normal(jax.random.fold_in(key, 2)),
+        jnp.arange(4),
+      )[0],
+      'two',
+    ),
+    (
+      lambda key: jax.vmap(lambda i: normal(jax.random.fold_in(key, i // 2)))(jnp.arange(4)),
+      'two',
+    ),
+  ],
+)
+def test_a_key_used_twice_is_caught(careless: Callable[[Key], jax.Array], message: str) -> None:
+  with pytest.raises(AssertionError, match=message):
+    check_keys(careless, jax.random.key(0))
 
 
 def test_evaluate_is_a_function_of_image_and_key(experiment: str) -> None:
