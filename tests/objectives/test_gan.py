@@ -1,20 +1,17 @@
-"""The GAN's value and gradients against divergences by quadrature; the game's bookkeeping."""
+"""The GAN's value and gradients against divergences by quadrature."""
 
-from typing import Any
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from scipy import stats
 
-from jaxgen import parallel
-from jaxgen.adversarial import critic_slices, game
-from jaxgen.networks import mlp
-from jaxgen.objective import AXIS
+from jaxgen import configuration
 from jaxgen.objectives import gan
 
+ROOT = Path(__file__).parent.parent.parent
 GRID = np.linspace(-12.0, 12.0, 4001)
 WIDTH = GRID[1] - GRID[0]
 EQUILIBRIUM = -2 * np.log(2)
@@ -126,69 +123,29 @@ def test_metrics_of_the_discriminator() -> None:
   assert loss == pytest.approx(-v, rel=1e-5)
 
 
-@pytest.mark.parametrize('devices', [1, 2, 4])
-@pytest.mark.parametrize('critic_steps', [1, 3])
-def test_slices_are_disjoint_and_the_same_on_any_devices(devices: int, critic_steps: int) -> None:
-  """Slice k of all devices together is images k B / K ... (k + 1) B / K - 1, each once."""
-  batch = np.arange(24)
-  slices = [
-    critic_slices(jnp.asarray(share), jnp.asarray(share), critic_steps)
-    for share in parallel.shard(batch[None], devices)[:, 0]
-  ]
-  for images, keys in slices:
-    np.testing.assert_array_equal(images, keys)  # an image stays with its key
-  for k in range(critic_steps):
-    together = np.sort(np.concatenate([images[k] for images, _ in slices]))
-    size = len(batch) // critic_steps
-    np.testing.assert_array_equal(together, batch[k * size : (k + 1) * size])
-
-
-def test_a_batch_that_critic_steps_do_not_divide_is_an_error() -> None:
-  with pytest.raises(ValueError, match='7 images a device cannot be divided'):
-    critic_slices(jnp.zeros(7), jnp.zeros(7), 3)
-
-
-def counting_game(critic_steps: int) -> Any:
-  """A linear critic that only adds up what it sees, and a generator that follows its weights."""
-  return game(
-    mlp.Decoder((2, 1, 1), ()),
-    mlp.Encoder(1, ()),
-    {'generator': optax.sgd(1.0), 'critic': optax.sgd(1.0)},
-    critic_loss=lambda f, real, fake, key: (-f(real), {}),
-    generator_loss=lambda f, real, fake, key: (-f(fake), {'real': real.sum()}),
-    image_shape=(2, 1, 1),
-    latent=1,
-    critic_steps=critic_steps,
-  )
-
-
-@pytest.mark.parametrize('critic_steps', [1, 3])
-def test_critic_sees_every_image_once_and_the_generator_the_trained_critic(
-  critic_steps: int,
+@pytest.mark.parametrize(
+  ('name', 'expected'),
+  [('minimax', np.log(1 - 1 / (1 + np.exp(1.0)))), ('non_saturating', np.log(1 + np.exp(1.0)))],
+)
+def test_game_is_played_for_the_losses_that_the_config_names(
+  monkeypatch: pytest.MonkeyPatch, name: str, expected: float
 ) -> None:
-  model = counting_game(critic_steps)
-  params, opt_state = model.init(jax.random.key(0))
-  images = jnp.asarray(np.random.default_rng(0).normal(size=(12, 2, 1, 1)), jnp.float32)
-  step = jax.vmap(model.update, in_axes=None, out_axes=None, axis_name=AXIS, axis_size=1)
-  keys = jax.random.split(jax.random.key(1), 12)
-  after, _, metrics = step(params, opt_state, images, keys)
-
-  weights = lambda params: np.asarray(params['critic']['params']['Dense_0']['kernel'])[:, 0]  # noqa: E731
-  flat = np.asarray(images).reshape(12, 2)
-  # Each step adds the mean of its slice: the sum of the means of all slices.
-  np.testing.assert_allclose(
-    weights(after) - weights(params), critic_steps * flat.mean(0), rtol=1e-4, atol=1e-5
-  )
-  size = 12 // critic_steps
-  np.testing.assert_allclose(metrics['generator/real'], flat[:size].sum(1).mean(), atol=1e-5)
-  # The gradient of -f(G(z)) in the generator's bias is minus the NEW critic's weights times
-  # tanh's slope, so that it turns with them.
-  bias = lambda p: np.asarray(p['generator']['params']['Dense_0']['bias'])  # noqa: E731
-  moved = bias(after) - bias(params)
-  assert (np.sign(moved) == np.sign(weights(after))).all()
-  assert metrics.keys() >= {'critic/loss', 'generator/loss'}
+  """D(G(z)) is the logistic of -1 here, whatever D(x) is."""
+  monkeypatch.setattr(gan, 'game', lambda **arguments: arguments)
+  config = configuration.execute(str(ROOT / 'experiments' / 'gan.py'))
+  config.objective.generator_loss = name
+  config.objective.latent = 7
+  arguments = gan.build(config, (1, 1, 1))
+  real, fake = jnp.full((1, 1, 1), 2.0), jnp.full((1, 1, 1), -1.0)
+  loss, metrics = arguments['generator_loss'](jnp.sum, real, fake, jax.random.key(0))
+  assert loss == pytest.approx(expected, rel=1e-5)
+  assert metrics == {}
+  assert arguments['critic_loss'] is gan.discriminator_loss
+  assert (arguments['latent'], arguments['critic_steps']) == (7, 1)
 
 
-def test_players_without_latents_or_steps_are_an_error() -> None:
-  with pytest.raises(ValueError, match='critic_steps=0'):
-    counting_game(0)
+def test_an_unknown_loss_of_the_generator_is_an_error() -> None:
+  config = configuration.execute(str(ROOT / 'experiments' / 'gan.py'))
+  config.objective.generator_loss = 'hinge'
+  with pytest.raises(ValueError, match='choose one of minimax, non_saturating'):
+    gan.build(config, (1, 1, 1))
