@@ -21,8 +21,8 @@ ROOT = Path(__file__).parent.parent.parent
 PENALTY = 10.0
 
 
-def linear(*weights: float) -> wgan.Critic:
-  return lambda image: jnp.sum(jnp.asarray(weights) * image.ravel())
+def linear(*weights: Any) -> wgan.Critic:
+  return lambda image: jnp.sum(jnp.stack(weights) * image.ravel())
 
 
 REAL, FAKE = jnp.full((2, 1, 1), 0.5), jnp.full((2, 1, 1), -0.25)
@@ -54,6 +54,33 @@ def test_slope_is_taken_at_points_uniform_between_real_and_fake() -> None:
   keys = jax.random.split(KEY, 4000)
   alpha = np.asarray(jax.vmap(lambda key: wgan.slope(f, real, fake, key))(keys))
   assert stats.kstest(alpha, 'uniform').pvalue > 0.01
+
+
+def test_slope_is_taken_on_the_line_between_real_and_fake() -> None:
+  """A critic that squares one pixel alone tells that pixel's alpha: an image has one for all."""
+  real, fake = jnp.ones((2, 2, 1)), jnp.zeros((2, 2, 1))
+  for seed in range(3):
+    alphas = [
+      wgan.slope(lambda x: 0.5 * x[i, j, 0] ** 2, real, fake, jax.random.key(seed))  # noqa: B023
+      for i, j in np.ndindex(2, 2)
+    ]
+    assert 0.0 < alphas[0] < 1.0
+    np.testing.assert_allclose(alphas, alphas[0], rtol=1e-5)
+
+
+def test_penalty_of_a_flat_critic_can_be_differentiated() -> None:
+  """The norm of a gradient that is 0 has no derivative; a critic that starts flat has to learn."""
+
+  def loss(weights: jax.Array) -> jax.Array:
+    return wgan.critic_loss(linear(*weights), REAL, FAKE, KEY, PENALTY)[0]
+
+  flat = jax.value_and_grad(loss)(jnp.zeros(2))
+  assert flat[0] == pytest.approx(PENALTY, rel=1e-3)
+  np.testing.assert_allclose(flat[1], -0.75, atol=1e-2)  # that of the distance alone
+  gradient = jax.grad(loss)(jnp.array([3.0, 4.0]))
+  # lambda d(|w| - 1)^2 = 2 lambda (|w| - 1) w / |w|, beside it
+  expected = -0.75 + 2 * PENALTY * (5.0 - 1.0) * np.array([0.6, 0.8])
+  np.testing.assert_allclose(gradient, expected, rtol=1e-4)
 
 
 def test_generator_moves_fakes_up_the_critic() -> None:
@@ -150,6 +177,23 @@ def test_estimate_of_a_clipped_linear_critic_is_its_window_times_the_shift(clip:
   assert estimate == pytest.approx(clip * np.abs(shift).sum(), rel=0.1)
   slope = metrics[-1]['generator/critic_slope']
   assert slope == pytest.approx(clip * np.sqrt(3), rel=1e-4)  # all weights at their bounds
+
+
+@pytest.mark.parametrize(('constraint', 'penalty'), [('clip', 0.0), ('penalty', PENALTY)])
+def test_game_is_played_under_one_constraint(
+  monkeypatch: pytest.MonkeyPatch, constraint: str, penalty: float
+) -> None:
+  """The window or the penalty, each as wide or as heavy as the config says."""
+  monkeypatch.setattr(wgan, 'game', lambda **arguments: arguments)
+  arguments = built.__wrapped__(0.05, (), constraint)
+  f = linear(0.6 * 3.0, 0.8 * 3.0)
+  loss, metrics = arguments['critic_loss'](f, REAL, FAKE, KEY)
+  assert loss + metrics['distance'] == pytest.approx(4.0 * penalty, rel=1e-5)
+  assert ('project' in arguments) == (constraint == 'clip')
+  if constraint == 'clip':
+    window = arguments['project']({'w': jnp.array([-1.0, -0.05, 0.01, 0.06])})
+    np.testing.assert_allclose(window['w'], [-0.05, -0.05, 0.01, 0.05])
+  assert arguments['generator_loss'](f, REAL, FAKE, KEY)[0] == pytest.approx(3.0 * 1.4 * 0.25)
 
 
 def test_penalty_leaves_weights_free() -> None:
