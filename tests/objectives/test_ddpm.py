@@ -16,7 +16,6 @@ from jaxgen.objectives.ddpm import ddpm
 
 SHAPE, BITS = (2, 2, 1), 4 * np.log(2)
 RNG = np.random.default_rng(0)
-KEY = jax.random.key(0)
 M, V = 0.2, 0.09  # of Gaussian data
 
 
@@ -38,12 +37,14 @@ class Exact(nn.Module):
 
 
 class Blind(nn.Module):
-  """Noise that makes the predicted x_0 zero, whatever x_t: every term of the bound is known."""
+  """Noise that makes the predicted x_0 a constant, whatever x_t: the bound's terms are known."""
 
   timesteps: int
+  x_0: float = 0.0
 
   def __call__(self, x: jax.Array, t: jax.Array) -> jax.Array:
-    return x / jnp.sqrt(1 - jnp.asarray(tables(self.timesteps), jnp.float32)[t])
+    a = jnp.asarray(tables(self.timesteps), jnp.float32)[t]
+    return (x - jnp.sqrt(a) * self.x_0) / jnp.sqrt(1 - a)
 
 
 def model(
@@ -66,64 +67,9 @@ def evaluate(model: Objective, images: np.ndarray) -> dict[str, np.ndarray]:
   return {name: np.asarray(values, np.float64) for name, values in metrics.items()}
 
 
-def training_losses(model: Objective, images: np.ndarray) -> np.ndarray:
-  """The loss that each image alone is trained with, under a key of its own: (N,)."""
-  update = jax.vmap(model.update, in_axes=None, out_axes=None, axis_name=AXIS, axis_size=1)
-  state = optax.sgd(0.0).init({})
-
-  def alone(image: jax.Array, key: jax.Array) -> jax.Array:
-    return update({}, state, image[None], key[None])[2]['loss']
-
-  keys = jax.random.split(jax.random.key(1), len(images))
-  return np.asarray(jax.jit(jax.vmap(alone))(jnp.asarray(images, jnp.float32), keys), np.float64)
-
-
 def samples(model: Objective, count: int) -> np.ndarray:
   keys = jax.random.split(jax.random.key(2), count)
   return np.asarray(jax.jit(jax.vmap(model.sample, in_axes=(None, 0)))({}, keys))
-
-
-def test_normal_kl_equals_monte_carlo() -> None:
-  difference, variance_q, variance_p = RNG.normal(size=3), 0.3, 0.8
-  q = stats.norm(difference, np.sqrt(variance_q))
-  x = q.rvs((200_000, 3), random_state=RNG)
-  log_ratio = (q.logpdf(x) - stats.norm(0, np.sqrt(variance_p)).logpdf(x)).sum(1)
-  actual = diffusion.normal_kl(jnp.asarray(difference), variance_q, variance_p)
-  np.testing.assert_allclose(log_ratio.mean(), actual, atol=5 * log_ratio.std() / 447)
-  assert diffusion.normal_kl(jnp.zeros(3), 0.3, 0.3) == 0.0
-
-
-LEVELS = np.arange(256) / 127.5 - 1.0
-
-
-@pytest.mark.parametrize('deviation', [0.003, 0.0074, 0.05, 0.7, 5.0])
-@pytest.mark.parametrize('mean', [-1.3, -1.0, -0.5019, 0.0, 0.333, 1.1])
-def test_discretized_likelihood_is_a_distribution_over_levels(
-  mean: float, deviation: float
-) -> None:
-  """Probabilities sum to one and are differences of scipy's normal distribution function."""
-  log_p = jax.vmap(diffusion.discretized_log_likelihood, in_axes=(0, None, None))(
-    jnp.asarray(LEVELS, jnp.float32), jnp.float32(mean), deviation
-  )
-  np.testing.assert_allclose(np.exp(np.asarray(log_p, np.float64)).sum(), 1.0, rtol=1e-3)
-  edges = np.concatenate([[-np.inf], LEVELS[:-1] + 1 / 255, [np.inf]])
-  # From the tail that is nearer, where the difference keeps its digits.
-  p = np.abs(np.diff(stats.norm(mean, deviation).cdf(edges)))
-  q = np.abs(np.diff(stats.norm(mean, deviation).sf(edges)))
-  expected = np.where(edges[1:] < mean, p, q)
-  likely = expected > 1e-30
-  np.testing.assert_allclose(log_p[likely], np.log(expected[likely]), rtol=2e-3, atol=2e-3)
-  assert np.isfinite(log_p).all()
-
-
-def test_discretized_likelihood_has_a_gradient_everywhere() -> None:
-  gradient = jax.vmap(jax.grad(diffusion.discretized_log_likelihood, argnums=1), (0, None, None))
-  for mean in (-1.5, 0.0, 0.9):
-    values = gradient(jnp.asarray(LEVELS, jnp.float32), jnp.float32(mean), 0.0074)
-    assert np.isfinite(values).all()
-    # The outermost levels own everything beyond them, where nothing is left to gain.
-    outside = (np.abs(LEVELS - mean) > 0.02) & (np.abs(LEVELS) < 1.0)
-    assert (np.sign(values)[outside] == np.sign(LEVELS - mean)[outside]).all()
 
 
 @pytest.mark.parametrize('variance', ['small', 'large'])
@@ -140,12 +86,14 @@ def test_weights_of_the_bound_are_the_papers(variance: str) -> None:
     np.testing.assert_allclose(weight, b**2 / (2 * sigma2 * (1 - b) * (1 - abar[t])), rtol=1e-4)
 
 
-def terms(x: np.ndarray, timesteps: int, variance: str) -> np.ndarray:
-  """L_0, L_1, ..., L_T of one image and the blind denoiser, in bits per dimension."""
-  abar, square = tables(timesteps), np.sum(x**2)
+def terms(x: np.ndarray, timesteps: int, variance: str, x_0: float = 0.0) -> np.ndarray:
+  """L_0, ..., L_T of one image and a denoiser that sees x_0 everywhere, in bits per dimension."""
+  abar, square = tables(timesteps), np.sum((x - x_0) ** 2)
   sigma = np.sqrt((1 - abar[1]) / (1 - abar[2]) * (1 - abar[2] / abar[1]))
   h = 1 / 255
-  result = [-np.log(stats.norm.cdf((x + h) / sigma) - stats.norm.cdf((x - h) / sigma)).sum()]
+  # From the upper tail, where x_0 >= x: logs of it keep their digits however far off x_0 is.
+  near, far = (stats.norm.logsf((x_0 - x + d) / sigma) for d in (-h, h))
+  result = [-np.sum(near + np.log1p(-np.exp(far - near)))]
   for t in range(2, timesteps + 1):
     beta = 1 - abar[t] / abar[t - 1]
     q = (1 - abar[t - 1]) / (1 - abar[t]) * beta
@@ -153,7 +101,7 @@ def terms(x: np.ndarray, timesteps: int, variance: str) -> np.ndarray:
     offset = abar[t - 1] * (beta / (1 - abar[t])) ** 2 * square
     result.append(0.5 * (x.size * (q / p - 1 - np.log(q / p)) + offset / p))
   last = abar[-1]
-  result.append(0.5 * (x.size * (-last - np.log(1 - last)) + last * square))
+  result.append(0.5 * (x.size * (-last - np.log(1 - last)) + last * np.sum(x**2)))
   return np.array(result) / BITS
 
 
@@ -174,6 +122,19 @@ def test_bound_over_all_times_is_the_sum_of_its_terms(variance: str) -> None:
     np.testing.assert_allclose(metrics[name], value, rtol=1e-3, atol=1e-6, err_msg=name)
 
 
+@pytest.mark.parametrize('clip', [True, False])
+def test_bound_is_that_of_the_model_that_samples(clip: bool) -> None:
+  """A denoiser that sees 3 everywhere sees 1 where samples are clipped; L_T knows no denoiser."""
+  x = np.array([0.95, 0.9, 0.85, 0.8]).reshape(SHAPE)
+  expected = terms(x, 50, 'small', x_0=1.0 if clip else 3.0)
+  objective = model(Blind(50, x_0=3.0), clip=clip, bound_samples=49)
+  metrics = evaluate(objective, np.stack([x] * 3))
+  np.testing.assert_allclose(metrics['bits_per_dimension'], expected.sum(), rtol=1e-3)
+  np.testing.assert_allclose(metrics['l_0_bits_per_dimension'], expected[0], rtol=1e-3)
+  np.testing.assert_allclose(metrics['l_t-1_bits_per_dimension'], expected[1:-1].sum(), rtol=1e-3)
+  np.testing.assert_allclose(metrics['l_T_bits_per_dimension'], expected[-1], rtol=1e-3)
+
+
 def test_bound_over_some_times_is_unbiased() -> None:
   expected = terms(X, 50, 'small')[1:-1].sum()
   images, spread = np.stack([X] * 4000), []
@@ -184,18 +145,61 @@ def test_bound_over_some_times_is_unbiased() -> None:
   assert spread[1] < 0.5 * spread[0]  # strata are worth more than independent draws
 
 
-@pytest.mark.parametrize('weighting', ['simple', 'variational'])
-def test_loss_is_a_term_of_its_weighting_at_a_uniform_time(weighting: str) -> None:
-  if weighting == 'simple':  # |eps - eps_theta|^2 = alpha_bar / (1 - alpha_bar) |x_0|^2
-    abar = tables(50)[1:]
-    known = abar / (1 - abar) * np.mean(X**2)
-  else:
-    known = 50 * terms(X, 50, 'small')[:-1]
-  losses = training_losses(model(Blind(50), weighting=weighting), np.stack([X] * 4000))
-  distance = np.abs(np.log(losses[:, None] / known))
+class Learning(nn.Module):
+  """Sees one learned x_0 everywhere, which starts at 3."""
+
+  timesteps: int
+
+  @nn.compact
+  def __call__(self, x: jax.Array, t: jax.Array) -> jax.Array:
+    x_0 = self.param('x_0', nn.initializers.constant(3.0), ())
+    return Blind(self.timesteps, parent=None)(x, t) - x_0 * signal_to_noise(self.timesteps, t)
+
+
+def signal_to_noise(timesteps: int, t: jax.Array) -> jax.Array:
+  a = jnp.asarray(tables(timesteps), jnp.float32)[t]
+  return jnp.sqrt(a / (1 - a))
+
+
+def uniform_places(values: np.ndarray, known: np.ndarray) -> np.ndarray:
+  """The place in `known` of each of the values, all of which must be there, equally often."""
+  distance = np.abs(np.log(values[:, None] / known))
   assert distance.min(1).max() < 0.01
-  counts = np.bincount(distance.argmin(1), minlength=50)
-  assert stats.chisquare(counts).pvalue > 0.01
+  places = distance.argmin(1)
+  assert stats.chisquare(np.bincount(places, minlength=len(known))).pvalue > 0.01
+  return places
+
+
+@pytest.mark.parametrize('weighting', ['simple', 'variational'])
+def test_error_of_the_noise_is_held_out_at_a_uniform_time(weighting: str) -> None:
+  """|eps - eps_theta|^2 = alpha_bar / (1 - alpha_bar) |x_0|^2, whatever was trained."""
+  metrics = evaluate(model(Blind(50), weighting=weighting), np.stack([X] * 4000))
+  abar = tables(50)[1:]
+  uniform_places(metrics['noise_squared_error'], abar / (1 - abar) * np.mean(X**2))
+
+
+@pytest.mark.parametrize('weighting', ['simple', 'variational'])
+def test_training_takes_a_term_of_its_weighting_at_a_uniform_time(weighting: str) -> None:
+  """Unclipped, with its gradient: a prediction that sampling would clip has still to be learned."""
+  image = np.array([0.95, 0.9, 0.85, 0.8]).reshape(SHAPE)
+  objective = model(Learning(50), clip=True, weighting=weighting)
+  params, opt_state = objective.init(jax.random.key(0))
+  step = jax.vmap(objective.update, in_axes=None, out_axes=None, axis_name=AXIS, axis_size=1)
+
+  def train(key: jax.Array) -> Any:
+    return step(params, opt_state, jnp.asarray(image, jnp.float32)[None], key[None])[2]
+
+  metrics = jax.jit(jax.vmap(train))(jax.random.split(jax.random.key(1), 4000))
+
+  def losses(x_0: float) -> np.ndarray:
+    if weighting == 'variational':
+      return 50 * terms(image, 50, 'small', x_0)[:-1]
+    abar = tables(50)[1:]  # |eps - eps_theta|^2 = alpha_bar / (1 - alpha_bar) |x_0 - image|^2
+    return abar / (1 - abar) * np.mean((x_0 - image) ** 2)
+
+  t = uniform_places(np.asarray(metrics['loss']), losses(3.0))
+  slopes = (losses(3.01) - losses(2.99)) / 0.02
+  np.testing.assert_allclose(metrics['gradient_norm'], slopes[t], rtol=1e-2)
 
 
 def test_bound_of_the_exact_denoiser_is_close_to_the_entropy() -> None:
@@ -285,34 +289,6 @@ def test_denoising_ends_in_the_sample(steps: int) -> None:
   np.testing.assert_allclose(pictures[:, -1], np.stack(drawn), atol=1e-5)
   noisy = np.asarray(pictures[:, 0]).std()
   assert noisy > 2 * np.sqrt(V)  # the first picture is still mostly noise
-
-
-class Constant(nn.Module):
-  """The same noise everywhere, which can be learned."""
-
-  @nn.compact
-  def __call__(self, x: jax.Array, t: jax.Array) -> jax.Array:
-    return jnp.broadcast_to(self.param('noise', nn.initializers.constant(30.0), (1, 1, 1)), x.shape)
-
-
-@pytest.mark.parametrize('clip', [False, True])
-def test_the_bound_is_clipped_where_it_is_reported_and_never_where_it_is_trained(
-  clip: bool,
-) -> None:
-  """Noise of 30 puts every x_0 far outside [-1, 1], where a clip would stop the gradient."""
-  objective = ddpm(
-    Constant(), optax.sgd(1e-3), SHAPE, 50, weighting='variational', steps=50, clip=clip,
-    bound_samples=49,
-  )  # fmt: skip
-  params, state = objective.init(jax.random.key(0))
-  update = jax.vmap(objective.update, in_axes=None, out_axes=None, axis_name=AXIS, axis_size=1)
-  metrics = update(params, state, jnp.asarray(X, jnp.float32)[None], jax.random.split(KEY, 1))[2]
-  assert metrics['gradient_norm'] > 1.0  # 0 where every pixel is clipped
-  found = objective.evaluate(params, jnp.asarray(X, jnp.float32), KEY)
-  # Clipped, x_0 is off by at most 2 in each pixel, and each term of the bound by what that makes.
-  kernel = diffusion.kernel(tables(50), 'small')
-  most = np.sum(0.5 * kernel.from_x_0[2:] ** 2 * 4 * X.size / kernel.variance_p[2:]) / BITS
-  assert (found['l_t-1_bits_per_dimension'] < most) == clip
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Flow matching against the flow between Gaussians, which is known."""
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -8,8 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from scipy import stats
 
-from jaxgen.objectives.flow_matching import TIME_SCALE, flow_matching, interpolate, velocity
+from jaxgen.objective import AXIS
+from jaxgen.objectives.flow_matching import flow_matching, interpolate, velocity
 
 MEAN, DEVIATION = 0.4, 0.3
 SHAPE = (2, 2, 1)
@@ -27,7 +30,7 @@ class Exact(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array, t: jax.Array) -> jax.Array:
     self.param('unused', nn.initializers.zeros, ())
-    return marginal_velocity(x, t / TIME_SCALE)
+    return marginal_velocity(x, t / 1000.0)
 
 
 def drawn(steps: int, count: int) -> np.ndarray:
@@ -70,6 +73,42 @@ def test_heun_converges_at_second_order() -> None:
   assert 3.0 < errors[0] / errors[1] < 5.5
 
 
+class Telling(nn.Module):
+  """The velocity to images of 0, but for an error whose square tells the time, scaled to 1000."""
+
+  error: Callable[[jax.Array], jax.Array]
+
+  @nn.compact
+  def __call__(self, x: jax.Array, t: jax.Array) -> jax.Array:
+    t = t / 1000.0
+    return self.param('one', nn.initializers.ones, ()) * -x / (1.0 - t) + self.error(t)
+
+
+def test_evaluation_looks_into_every_stratum_of_time_once() -> None:
+  """An error of 2^k in stratum k of 8 makes a mean of (1 + 4 + ... + 4^7) / 8, whatever the key."""
+  network = Telling(lambda t: 2.0 ** jnp.floor(8 * t))
+  model = flow_matching(network, optax.sgd(0.0), SHAPE, evaluation_times=8)
+  params, _ = model.init(jax.random.key(0))
+  evaluate = jax.jit(jax.vmap(model.evaluate, in_axes=(None, None, 0)))
+  metrics = evaluate(params, jnp.zeros(SHAPE), jax.random.split(jax.random.key(1), 200))
+  np.testing.assert_allclose(metrics['loss'], (4**8 - 1) / 3 / 8, rtol=1e-4)
+
+
+def test_times_of_evaluation_and_training_are_uniform() -> None:
+  """An error of t makes a loss of t^2."""
+  model = flow_matching(Telling(lambda t: t), optax.sgd(0.0), SHAPE, evaluation_times=1)
+  params, opt_state = model.init(jax.random.key(0))
+  step = jax.vmap(model.update, in_axes=None, out_axes=None, axis_name=AXIS, axis_size=1)
+  image, keys = jnp.zeros(SHAPE), jax.random.split(jax.random.key(1), 2000)
+  squares = {
+    'evaluation': lambda key: model.evaluate(params, image, key)['loss'],
+    'training': lambda key: step(params, opt_state, image[None], key[None])[2]['loss'],
+  }
+  for use, square in squares.items():
+    times = np.sqrt(np.asarray(jax.jit(jax.vmap(square))(keys)))
+    assert stats.kstest(times, 'uniform').pvalue > 0.01, use
+
+
 def test_exact_velocity_beats_any_shift_of_it_in_the_loss() -> None:
   class Shifted(Exact):
     @nn.compact
@@ -85,3 +124,31 @@ def test_exact_velocity_beats_any_shift_of_it_in_the_loss() -> None:
     return float(metrics['velocity_squared_error'].mean())
 
   assert mean_loss(Shifted()) - mean_loss(Exact()) == pytest.approx(0.09, abs=0.01)
+
+
+@pytest.mark.parametrize('steps', [3, 40])
+def test_flow_shows_a_sample_on_its_way(steps: int) -> None:
+  """From near the noise to the sample; steps of Heun's method by hand, at times from 0 to 1."""
+  model = flow_matching(Exact(), optax.sgd(0.1), SHAPE, sampling_steps=steps)
+  params, _ = model.init(jax.random.key(0))
+  key = jax.random.key(3)
+  pictures = model.figures['flow'](params, jnp.zeros((2, *SHAPE)), key)
+  assert pictures.shape == (2, min(steps, 10), *SHAPE)
+  for row, row_key in zip(pictures, jax.random.split(key, 2), strict=True):
+    x, h = np.asarray(jax.random.normal(row_key, SHAPE), np.float64), 1 / steps
+    shown = []
+    for i in range(steps):
+      slope = marginal_velocity(x, i * h)
+      x = x + h / 2 * (slope + marginal_velocity(x + h * slope, (i + 1) * h))
+      shown.append(x)
+    each = steps / len(row)
+    expected = [shown[int(np.ceil((k + 1) * each)) - 1] for k in range(len(row))]
+    np.testing.assert_allclose(row, expected, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(row[-1], model.sample(params, row_key), atol=1e-5)
+
+
+@pytest.mark.parametrize('fields', [{'sampling_steps': 0}, {'evaluation_times': 0}])
+def test_hyperparameters_that_cannot_be(fields: dict[str, int]) -> None:
+  ((name, value),) = fields.items()
+  with pytest.raises(ValueError, match=f'{name}={value}'):
+    flow_matching(Exact(), optax.sgd(0.1), SHAPE, **fields)
