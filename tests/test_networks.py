@@ -15,7 +15,7 @@ import pytest
 import jaxgen.networks
 from jaxgen.errors import UserError
 from jaxgen.layers.convolution import StridedConvolution
-from jaxgen.networks import convolutional, find_network, mlp, unet
+from jaxgen.networks import convolutional, find_network, mlp
 
 SHAPE = (8, 8, 3)
 ROLES = ('Encoder', 'Decoder', 'Denoiser')
@@ -237,27 +237,3 @@ def test_convolutions_of_stride_two_see_their_neighbourhood() -> None:
   expected = np.zeros((4, 4), bool)
   expected[1:3, 2:4] = True
   np.testing.assert_array_equal(changed, expected)
-
-
-@pytest.mark.parametrize('features', [8, 12, 64])
-def test_group_norm_equals_flaxs(features: int) -> None:
-  """On a batch of one image, where Flax knows which axis is which; then scaled and shifted."""
-  rng = np.random.default_rng(0)
-  x = jnp.asarray(rng.normal(1.0, 2.0, size=(4, 6, features)), jnp.float32)
-  scale, bias, factor, shift = (jnp.asarray(v) for v in rng.normal(size=(4, features)))
-  params = {'params': {'scale': scale, 'bias': bias}}
-  groups = {8: 2, 12: 3, 64: 16}[features]
-  expected = nn.GroupNorm(groups, epsilon=1e-5).apply(params, x[None])[0]
-  actual = unet.GroupNorm().apply(params, x)
-  np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
-  modulated = unet.GroupNorm().apply(params, x, jnp.concatenate([factor, shift]))
-  expected = expected * (1 + factor)[None, None] + shift[None, None]
-  np.testing.assert_allclose(modulated, expected, rtol=1e-4, atol=1e-4)
-
-
-def test_timestep_embedding_turns_at_its_frequencies() -> None:
-  """sin and cos of t f, with f from 1 to 1e-4 in equal ratios."""
-  for t in (0.0, 3.0, 1000.0):
-    angles = t * 10.0 ** np.linspace(0, -4, 5)
-    expected = np.concatenate([np.sin(angles), np.cos(angles)])
-    np.testing.assert_allclose(unet.timestep_embedding(jnp.float32(t), 10), expected, atol=2e-4)

@@ -1,0 +1,213 @@
+"""The U-Net's parts against others' and by hand, and how they are put together."""
+
+from collections import Counter
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxgen.networks import unet
+
+RNG = np.random.default_rng(0)
+
+
+def filled(shapes: Any) -> Any:
+  """Random parameters everywhere: initialisers leave whole branches at zero."""
+  return jax.tree.map(
+    lambda leaf: jnp.asarray(RNG.normal(size=leaf.shape) / 3, jnp.float32), shapes
+  )
+
+
+def initial(network: nn.Module, *example: jax.Array) -> Any:
+  return jax.jit(network.init)(jax.random.key(0), *example)
+
+
+X, TIME = (jnp.asarray(RNG.normal(size=shape), jnp.float32) for shape in ((4, 6, 8), (5,)))
+
+
+@pytest.mark.parametrize('features', [2, 8, 12, 64, 192])
+def test_group_norm_equals_flaxs(features: int) -> None:
+  """On a batch of one image, where Flax knows which axis is which; then scaled and shifted."""
+  rng = np.random.default_rng(0)
+  x = jnp.asarray(rng.normal(1.0, 2.0, size=(4, 6, features)), jnp.float32)
+  scale, bias, factor, shift = (jnp.asarray(v) for v in rng.normal(size=(4, features)))
+  params = {'params': {'scale': scale, 'bias': bias}}
+  groups = {2: 1, 8: 2, 12: 3, 64: 16, 192: 32}[features]  # of at least 4 channels, at most 32
+  expected = nn.GroupNorm(groups, epsilon=1e-5).apply(params, x[None])[0]
+  actual = unet.GroupNorm().apply(params, x)
+  np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
+  modulated = unet.GroupNorm().apply(params, x, jnp.concatenate([factor, shift]))
+  expected = expected * (1 + factor)[None, None] + shift[None, None]
+  np.testing.assert_allclose(modulated, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_timestep_embedding_turns_at_its_frequencies() -> None:
+  """sin and cos of t f, with f from 1 to 1e-4 in equal ratios."""
+  for t in (0.0, 3.0, 1000.0):
+    angles = t * 10.0 ** np.linspace(0, -4, 5)
+    expected = np.concatenate([np.sin(angles), np.cos(angles)])
+    np.testing.assert_allclose(unet.timestep_embedding(jnp.float32(t), 10), expected, atol=2e-4)
+
+
+def test_group_norm_of_an_even_image_is_its_bias() -> None:
+  """No variance is left to divide by; and little of it is held up by epsilon = 1e-5."""
+  params = {'params': {'scale': jnp.full(8, 2.0), 'bias': jnp.full(8, 0.5)}}
+  apply = unet.GroupNorm().apply
+  np.testing.assert_allclose(apply(params, jnp.full((4, 6, 8), 100.0)), 0.5, atol=1e-2)
+  faint = 1e-3 * X
+  expected = nn.GroupNorm(2, epsilon=1e-5).apply(params, faint[None])[0]
+  np.testing.assert_allclose(apply(params, faint), expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize('features', [8, 12])
+def test_residual_block_is_its_formula(features: int) -> None:
+  """In Flax's layers: x + conv(swish(norm(conv(swish(norm(x)))))), modulated by time."""
+  block = unet.ResidualBlock(features)
+  layers = filled(jax.eval_shape(block.init, jax.random.key(0), X, TIME))['params']
+
+  def apply(layer: nn.Module, name: str, x: jax.Array) -> jax.Array:
+    return layer.apply({'params': layers[name]}, x[None])[0]
+
+  scale, shift = jnp.split(apply(nn.Dense(2 * features), 'Dense_0', TIME), 2)
+  h = nn.swish(apply(nn.GroupNorm(2, epsilon=1e-5), 'GroupNorm_0', X))
+  h = apply(nn.Conv(features, (3, 3)), 'Convolution_0', h)
+  h = apply(nn.GroupNorm(features // 4, epsilon=1e-5), 'GroupNorm_1', h)
+  h = nn.swish(h * (1 + scale)[None, None] + shift[None, None])
+  h = apply(nn.Conv(features, (3, 3)), 'Convolution_1', h)
+  x = X if features == 8 else apply(nn.Conv(features, (1, 1)), 'Convolution_2', X)
+  np.testing.assert_allclose(block.apply({'params': layers}, X, TIME), x + h, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(('width', 'heads'), [(4, 2), (32, 1), (8, 1), (2, 4)])
+def test_attention_is_its_formula(width: int, heads: int) -> None:
+  """By hand: every pixel asks, sum_j softmax_j(q_i . k_j / sqrt(d)) v_j, in every head."""
+  attention = unet.Attention(width)
+  params = filled(jax.eval_shape(attention.init, jax.random.key(0), X))
+  layers = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params['params'])
+  norm = {'params': layers['GroupNorm_0']}
+  h = np.asarray(nn.GroupNorm(2, epsilon=1e-5).apply(norm, X[None])[0]).reshape(24, 8)
+  h = h @ layers['Convolution_0']['kernel'][0, 0] + layers['Convolution_0']['bias']
+  q, k, v = (a.reshape(24, heads, 8 // heads) for a in np.split(h, 3, axis=1))
+  weights = np.exp(np.einsum('ihd,jhd->hij', q, k) / np.sqrt(8 / heads))
+  weights /= weights.sum(-1, keepdims=True)
+  h = np.einsum('hij,jhd->ihd', weights, v).reshape(24, 8)
+  h = h @ layers['Convolution_1']['kernel'][0, 0] + layers['Convolution_1']['bias']
+  expected = np.asarray(X) + h.reshape(4, 6, 8)
+  np.testing.assert_allclose(attention.apply(params, X), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_heads_that_do_not_divide_channels_are_an_error() -> None:
+  with pytest.raises(ValueError, match='7 channels cannot be shared by 3 heads of 2'):
+    jax.eval_shape(unet.Attention(2).init, jax.random.key(0), jnp.zeros((2, 2, 7)))
+
+
+def test_every_branch_starts_at_zero() -> None:
+  """Blocks start as the identity, or as a matrix where channels change; the network as 0."""
+  block, attention = unet.ResidualBlock(8), unet.Attention()
+  np.testing.assert_array_equal(block.apply(initial(block, X, TIME), X, TIME), X)
+  np.testing.assert_array_equal(attention.apply(initial(attention, X), X), X)
+  wider = unet.ResidualBlock(12)
+  params = initial(wider, X, TIME)
+  matrix = params['params']['Convolution_2']['kernel'][0, 0]
+  np.testing.assert_allclose(wider.apply(params, X, TIME), X @ matrix, rtol=1e-5, atol=1e-5)
+  for patch in (1, 2):
+    network = unet.UNet(8, (1, 2), 1, patch=patch)
+    example = jnp.ones((8, 8, 3)), jnp.int32(5)
+    np.testing.assert_array_equal(network.apply(initial(network, *example), *example), 0.0)
+
+
+def layers_of(network: unet.UNet, shape: tuple[int, int, int] = (8, 8, 3)) -> dict[str, Any]:
+  """Shapes of the layers' parameters, by name."""
+  example = jnp.zeros(shape), jnp.int32(1)
+  return jax.eval_shape(network.init, jax.random.key(0), *example)['params']
+
+
+def kernel_shapes(layers: dict[str, Any], kind: str, layer: str = 'kernel') -> list[Any]:
+  """Shapes of a kind of layers in the order in which they are called."""
+  names = sorted((n for n in layers if n.startswith(kind)), key=lambda n: int(n.split('_')[-1]))
+  return [layers[name][layer]['kernel'].shape for name in names]
+
+
+def test_levels_have_their_blocks_and_widths() -> None:
+  """Two blocks a level down, two in the middle, three a level up, which see what was left there."""
+  layers = layers_of(unet.UNet(8, (1, 2, 3), 2, attention=()))
+  seen = [shape[2:] for shape in kernel_shapes(layers, 'ResidualBlock', 'Convolution_0')]
+  down = [(8, 8), (8, 8), (8, 16), (16, 16), (16, 24), (24, 24)]
+  middle = [(24, 24), (24, 24)]
+  # What the way down has left, last first: 24, 24, 16; 16, 16, 8; 8, 8, 8.
+  up = [(48, 24), (48, 24), (40, 24), (40, 16), (32, 16), (24, 16), (24, 8), (16, 8), (16, 8)]
+  assert seen == down + middle + up
+
+
+@pytest.mark.parametrize(
+  ('levels', 'expected'),
+  [((), {}), ((0,), {8: 3}), ((1,), {16: 3}), ((-1,), {24: 3}), ((0, -1), {8: 3, 24: 3})],
+)
+def test_attention_is_on_the_levels_that_ask_for_it(
+  levels: tuple[int, ...], expected: dict[int, int]
+) -> None:
+  """After each block there, one down and two up; and once in the middle, of 24 channels."""
+  layers = layers_of(unet.UNet(8, (1, 2, 3), 1, attention=levels, head_width=4))
+  widths = Counter(shape[2] for shape in kernel_shapes(layers, 'Attention', 'Convolution_0'))
+  assert widths == Counter(expected) + Counter({24: 1})
+
+
+def test_patches_are_pixels_of_the_first_level() -> None:
+  layers = layers_of(unet.UNet(8, (1,), 1, patch=2, output_channels=5))
+  convolutions = [layers[n]['kernel'].shape for n in ('Convolution_0', 'Convolution_1')]
+  assert convolutions == [(3, 3, 4 * 3, 8), (3, 3, 8, 4 * 5)]
+  network = unet.UNet(8, (1,), 1, patch=2, output_channels=5)
+  shape = jax.eval_shape(network.init_with_output, jax.random.key(0), *EXAMPLE)[0].shape
+  assert shape == (8, 8, 5)
+
+
+EXAMPLE = jnp.asarray(RNG.normal(size=(8, 8, 3)), jnp.float32), jnp.float32(3.0)
+
+
+def test_every_weight_of_the_network_has_its_part() -> None:
+  """Whatever channel a kernel reads, be it a skip's, changes the output: its gradient is not 0."""
+  network = unet.UNet(8, (1, 2), 1, head_width=4)
+  params = filled(jax.eval_shape(network.init, jax.random.key(0), *EXAMPLE))
+  weight = jnp.asarray(RNG.normal(size=(8, 8, 3)), jnp.float32)
+  gradient = jax.jit(jax.grad(lambda p: jnp.sum(weight * network.apply(p, *EXAMPLE))))(params)
+  for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
+    if path[-1].key == 'kernel':
+      read = np.abs(np.asarray(leaf)).max(axis=(*range(leaf.ndim - 2), leaf.ndim - 1))
+      assert (read > 1e-7).all(), jax.tree_util.keystr(path)
+
+
+def test_skips_carry_the_image_past_the_coarser_levels() -> None:
+  """With nothing passed down, only what the way down has left can tell the pixels apart."""
+  network = unet.UNet(8, (1, 2), 1, attention=(), head_width=4)
+  params = filled(jax.eval_shape(network.init, jax.random.key(0), *EXAMPLE))
+  down = params['params']['Convolution_1']
+  assert down['kernel'].shape == (1, 1, 4 * 8, 8)
+  down['kernel'] = jnp.zeros_like(down['kernel'])
+  jacobian = jax.jit(jax.jacrev(lambda x: network.apply(params, x, EXAMPLE[1])[4, 4, 0]))
+  assert np.abs(jacobian(EXAMPLE[0])[3:6, 3:6]).min() > 1e-4
+
+
+@pytest.mark.parametrize(
+  ('height', 'width', 'patch', 'levels', 'message'),
+  [
+    (8, 12, 1, 3, None),
+    (8, 12, 2, 2, None),
+    (8, 12, 1, 4, r'12 can be halved twice: 12 -> 6 -> 3; use at most 3 multipliers'),
+    (8, 12, 2, 3, r'can be halved once after patching: 6 -> 3; use at most 2 .* multiple of 8'),
+    (16, 6, 1, 3, r'halve a 16x6 image 2 times, but 6 can be halved once: 6 -> 3;'),
+    (7, 8, 1, 2, r'7 can be halved not at all: 7; .* multiple of 2'),
+    (8, 16, 1, 5, r'8 can be halved 3 times: 8 -> 4 -> 2 -> 1; use at most 4'),
+    (8, 9, 3, 1, r'patches of 3 do not tile a 8x9 image: choose network.patch to divide 8'),
+  ],
+)
+def test_levels_and_patches_must_fit_the_image(
+  height: int, width: int, patch: int, levels: int, message: str | None
+) -> None:
+  if message is None:
+    unet.check_divisible(height, width, patch, levels)
+    return
+  with pytest.raises(ValueError, match=message):
+    unet.check_divisible(height, width, patch, levels)
