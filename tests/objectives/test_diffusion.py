@@ -211,6 +211,20 @@ def test_ancestral_coefficients_are_the_papers() -> None:
   assert small.deviation[-1] == large.deviation[-1] == 0.0  # the last step shows the mean
 
 
+@pytest.mark.parametrize('variance', ['small', 'large'])
+def test_weights_of_the_bound_are_the_papers(variance: str) -> None:
+  """L_{t-1} = beta^2 / (2 sigma^2 alpha (1 - alpha_bar)) |eps - eps_theta|^2 + C (eq. 12)."""
+  beta, abar = diffusion.linear_betas(100), diffusion.alpha_bars('linear', 100)
+  kernel = jax.tree.map(np.asarray, diffusion.kernel(abar, variance))
+  for t in range(2, 101):
+    b = beta[t - 1]
+    sigma2 = b * ((1 - abar[t - 1]) / (1 - abar[t]) if variance == 'small' else 1.0)
+    np.testing.assert_allclose(kernel.variance_p[t], sigma2, rtol=1e-5)
+    # A unit error in the noise is an error sqrt(1 - abar) / sqrt(abar) in x_0.
+    weight = kernel.from_x_0[t] ** 2 * (1 - abar[t]) / abar[t] / (2 * kernel.variance_p[t])
+    np.testing.assert_allclose(weight, b**2 / (2 * sigma2 * (1 - b) * (1 - abar[t])), rtol=1e-4)
+
+
 @pytest.mark.parametrize('eta', [0.0, 0.3, 1.0])
 def test_ddim_coefficients_are_the_papers(eta: float) -> None:
   """Song et al. 2021, eq. 12, in the predicted x_0 and noise, over uneven strides."""

@@ -87,21 +87,21 @@ class Telling(nn.Module):
 def test_evaluation_looks_into_every_stratum_of_time_once() -> None:
   """An error of 2^k in stratum k of 8 makes a mean of (1 + 4 + ... + 4^7) / 8, whatever the key."""
   network = Telling(lambda t: 2.0 ** jnp.floor(8 * t))
-  model = flow_matching(network, optax.sgd(0.0), SHAPE, evaluation_times=8)
+  model = flow_matching(network, optax.sgd(0.0), SHAPE, times=8)
   params, _ = model.init(jax.random.key(0))
   evaluate = jax.jit(jax.vmap(model.evaluate, in_axes=(None, None, 0)))
   metrics = evaluate(params, jnp.zeros(SHAPE), jax.random.split(jax.random.key(1), 200))
-  np.testing.assert_allclose(metrics['loss'], (4**8 - 1) / 3 / 8, rtol=1e-4)
+  np.testing.assert_allclose(metrics['velocity_squared_error'], (4**8 - 1) / 3 / 8, rtol=1e-4)
 
 
 def test_times_of_evaluation_and_training_are_uniform() -> None:
   """An error of t makes a loss of t^2."""
-  model = flow_matching(Telling(lambda t: t), optax.sgd(0.0), SHAPE, evaluation_times=1)
+  model = flow_matching(Telling(lambda t: t), optax.sgd(0.0), SHAPE, times=1)
   params, opt_state = model.init(jax.random.key(0))
   step = jax.vmap(model.update, in_axes=None, out_axes=None, axis_name=AXIS, axis_size=1)
   image, keys = jnp.zeros(SHAPE), jax.random.split(jax.random.key(1), 2000)
   squares = {
-    'evaluation': lambda key: model.evaluate(params, image, key)['loss'],
+    'evaluation': lambda key: model.evaluate(params, image, key)['velocity_squared_error'],
     'training': lambda key: step(params, opt_state, image[None], key[None])[2]['loss'],
   }
   for use, square in squares.items():
@@ -129,7 +129,7 @@ def test_exact_velocity_beats_any_shift_of_it_in_the_loss() -> None:
 @pytest.mark.parametrize('steps', [3, 40])
 def test_flow_shows_a_sample_on_its_way(steps: int) -> None:
   """From near the noise to the sample; steps of Heun's method by hand, at times from 0 to 1."""
-  model = flow_matching(Exact(), optax.sgd(0.1), SHAPE, sampling_steps=steps)
+  model = flow_matching(Exact(), optax.sgd(0.1), SHAPE, steps=steps)
   params, _ = model.init(jax.random.key(0))
   key = jax.random.key(3)
   pictures = model.figures['flow'](params, jnp.zeros((2, *SHAPE)), key)
@@ -147,8 +147,14 @@ def test_flow_shows_a_sample_on_its_way(steps: int) -> None:
     np.testing.assert_allclose(row[-1], model.sample(params, row_key), atol=1e-5)
 
 
-@pytest.mark.parametrize('fields', [{'sampling_steps': 0}, {'evaluation_times': 0}])
-def test_hyperparameters_that_cannot_be(fields: dict[str, int]) -> None:
-  ((name, value),) = fields.items()
-  with pytest.raises(ValueError, match=f'{name}={value}'):
-    flow_matching(Exact(), optax.sgd(0.1), SHAPE, **fields)
+@pytest.mark.parametrize(
+  ('field', 'value', 'message'),
+  [
+    ('steps', 0, 'sampler.steps=0'),
+    ('times', 0, 'evaluation.times=0'),
+    ('sampler', 'euler', "sampler.name='euler'; choose heun"),
+  ],
+)
+def test_hyperparameters_that_cannot_be(field: str, value: Any, message: str) -> None:
+  with pytest.raises(ValueError, match=message):
+    flow_matching(Exact(), optax.sgd(0.1), SHAPE, **{field: value})

@@ -188,7 +188,7 @@ def test_game_is_played_under_one_constraint(
   arguments = built.__wrapped__(0.05, (), constraint)
   f = linear(0.6 * 3.0, 0.8 * 3.0)
   loss, metrics = arguments['critic_loss'](f, REAL, FAKE, KEY)
-  assert loss + metrics['distance'] == pytest.approx(4.0 * penalty, rel=1e-5)
+  assert loss + metrics['distance_in_critic_units'] == pytest.approx(4.0 * penalty, rel=1e-5)
   assert ('project' in arguments) == (constraint == 'clip')
   if constraint == 'clip':
     window = arguments['project']({'w': jnp.array([-1.0, -0.05, 0.01, 0.06])})
