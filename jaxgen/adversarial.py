@@ -14,7 +14,7 @@ import ml_collections
 import optax
 
 from jaxgen import optimizers
-from jaxgen.errors import find_module
+from jaxgen.networks import find_network
 from jaxgen.objective import (
   Image,
   Images,
@@ -146,14 +146,13 @@ def players(config: ml_collections.ConfigDict, image_shape: tuple[int, int, int]
 
   Schedules count the generator's steps for both players, so that their warmups end together.
   """
-  network = find_module('jaxgen.networks', config.network.name)
-  shape = arguments(config.network)
+  name, shape = config.network.name, arguments(config.network)
   steps = config.objective.critic_steps
   critic = config.critic_optimizer.to_dict()
   critic['warmup_steps'] *= steps
   return {
-    'generator': network.Decoder(image_shape, **shape),
-    'critic': network.Encoder(1, activation=leaky_relu, **shape),
+    'generator': find_network(name, 'Decoder')(image_shape, **shape),
+    'critic': find_network(name, 'Encoder')(1, activation=leaky_relu, **shape),
     'optimizer': {
       'generator': optimizers.build(**config.optimizer, num_steps=config.num_steps),
       'critic': optimizers.build(**critic, num_steps=config.num_steps * steps),

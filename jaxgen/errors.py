@@ -20,7 +20,7 @@ def suggest(name: str, known: Iterable[str]) -> str:
 
 
 def find_module(package: str, name: str) -> ModuleType:
-  """Imports `package.name`: adding a file is all it takes to add an objective or a network.
+  """Imports `package.name`: adding a file is all it takes to add an objective.
 
   Raises:
     UserError: there is no such module.

@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import pkgutil
 from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -13,10 +14,12 @@ import numpy as np
 import pytest
 
 import jaxgen.networks
+from jaxgen import configuration, objective
 from jaxgen.errors import UserError
 from jaxgen.layers.convolution import StridedConvolution
 from jaxgen.networks import convolutional, find_network, mlp
 
+ROOT = Path(__file__).parent.parent
 SHAPE = (8, 8, 3)
 ROLES = ('Encoder', 'Decoder', 'Denoiser')
 
@@ -72,6 +75,24 @@ def test_a_network_that_cannot_play_its_role_is_an_error(
   with pytest.raises(UserError) as error:
     find_network(name, role)
   assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+  ('experiment', 'name', 'role'),
+  [
+    ('vae', 'unet', 'Encoder'),
+    ('gan', 'unet', 'Decoder'),
+    ('ddpm', 'mlp', 'Denoiser'),
+    ('flow_matching', 'mlp', 'Denoiser'),
+  ],
+)
+def test_every_model_refuses_a_network_of_the_wrong_role(
+  experiment: str, name: str, role: str
+) -> None:
+  config = configuration.execute(str(ROOT / 'experiments' / f'{experiment}.py'))
+  config.network.name = name
+  with pytest.raises(UserError, match=f"network.name='{name}' has no {role}: choose "):
+    objective.build(config, (8, 8, 1))
 
 
 def small(name: str, **fields: Any) -> nn.Module:

@@ -14,7 +14,7 @@ import ml_collections
 import optax
 
 from jaxgen import diffusion, optimizers
-from jaxgen.errors import find_module
+from jaxgen.networks import find_network
 from jaxgen.objective import (
   Image,
   Images,
@@ -176,9 +176,8 @@ def ddpm(
 
 def build(config: ml_collections.ConfigDict, image_shape: tuple[int, int, int]) -> Objective:
   """The diffusion model that a config describes."""
-  network = find_module('jaxgen.networks', config.network.name)
   return ddpm(
-    network.Denoiser(**arguments(config.network)),
+    find_network(config.network.name, 'Denoiser')(**arguments(config.network)),
     optimizers.build(**config.optimizer, num_steps=config.num_steps),
     image_shape,
     **arguments(config.objective),

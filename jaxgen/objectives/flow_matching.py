@@ -13,7 +13,7 @@ import ml_collections
 import optax
 
 from jaxgen import optimizers
-from jaxgen.errors import find_module
+from jaxgen.networks import find_network
 from jaxgen.objective import (
   Image,
   Images,
@@ -115,9 +115,8 @@ def flow_matching(
 
 def build(config: ml_collections.ConfigDict, image_shape: tuple[int, int, int]) -> Objective:
   """The flow that a config describes."""
-  network = find_module('jaxgen.networks', config.network.name)
   return flow_matching(
-    network.Denoiser(**arguments(config.network)),
+    find_network(config.network.name, 'Denoiser')(**arguments(config.network)),
     optimizers.build(**config.optimizer, num_steps=config.num_steps),
     image_shape,
     **arguments(config.objective),

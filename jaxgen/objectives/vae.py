@@ -19,7 +19,7 @@ from jax.scipy.stats import norm
 
 from jaxgen import optimizers
 from jaxgen.diffusion import discretized_log_likelihood
-from jaxgen.errors import find_module
+from jaxgen.networks import find_network
 from jaxgen.objective import Image, Images, Key, Metrics, Objective, Params, arguments, descend
 
 
@@ -208,10 +208,10 @@ def build(config: ml_collections.ConfigDict, image_shape: tuple[int, int, int]) 
   latent, likelihood = hyperparameters['latent'], hyperparameters.pop('likelihood')
   if likelihood not in LIKELIHOODS:
     raise ValueError(f'objective.likelihood={likelihood!r}; choose one of {", ".join(LIKELIHOODS)}')
-  network = find_module('jaxgen.networks', config.network.name)
+  name, shape = config.network.name, arguments(config.network)
   return vae(
-    network.Encoder(2 * latent, **arguments(config.network)),
-    network.Decoder(image_shape, **arguments(config.network)),
+    find_network(name, 'Encoder')(2 * latent, **shape),
+    find_network(name, 'Decoder')(image_shape, **shape),
     optimizers.build(**config.optimizer, num_steps=config.num_steps),
     LIKELIHOODS[likelihood],
     image_shape,

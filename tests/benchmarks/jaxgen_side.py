@@ -9,9 +9,9 @@ import ml_collections
 import numpy as np
 
 from jaxgen import configuration, cost, data, evaluation, flops, objective, parallel
-from jaxgen.errors import find_module
 from jaxgen.images import from_uint8
 from jaxgen.metrics.features import classifier
+from jaxgen.networks import find_network
 from tests.benchmarks.contender import Contender, Work
 
 IMAGES = 60_000  # in memory, as many as MNIST has
@@ -82,9 +82,7 @@ def training(config: ml_collections.ConfigDict, shape: tuple[int, int, int]) -> 
 
 def forward(config: ml_collections.ConfigDict, shape: tuple[int, int, int]) -> Work:
   """The denoising network alone; a unit is one batch, divided among the devices."""
-  network = find_module('jaxgen.networks', config.network.name).Denoiser(
-    **objective.arguments(config.network)
-  )
+  network = find_network(config.network.name, 'Denoiser')(**objective.arguments(config.network))
   images = random_images(config.batch_size, shape)
   times = np.arange(1, config.batch_size + 1, dtype=np.int32)
   zeros = np.zeros(shape, np.float32)
