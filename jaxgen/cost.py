@@ -86,13 +86,8 @@ def _uses(jaxpr: Jaxpr, variable: Var) -> float:
       return math.inf
     inner = [i for value in equation.params.values() for i in flops.bodies(value)]
     # The operands of a loop's or a call's body are those of the equation, aligned at the end.
-    bodies = [
-      (body, body.invars[place - len(equation.invars)])
-      for body in inner
-      for place in places
-      if place - len(equation.invars) >= -len(body.invars)
-    ]
-    found = max((_uses(body, operand) for body, operand in bodies), default=0.0)
+    places = [place - len(equation.invars) for place in places]
+    found = max((_uses(body, body.invars[i]) for body in inner for i in places), default=0.0)
     total += equation.params.get('length', 1) * found if inner else 1
   return total
 

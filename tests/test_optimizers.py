@@ -32,15 +32,19 @@ def test_first_step_of_adam_is_the_rate_times_the_sign(name: str) -> None:
   np.testing.assert_allclose(path[0], [-0.1, 0.1], rtol=1e-5)
 
 
-def test_adam_follows_its_recursion() -> None:
-  gradients, b1, b2 = np.array([[1.0, -2.0], [0.5, 4.0], [-3.0, 0.1]]), 0.5, 0.9
+@pytest.mark.parametrize(('b1', 'b2'), [(0.5, 0.9), (None, None)])
+def test_adam_follows_its_recursion(b1: float | None, b2: float | None) -> None:
+  """By default with the decays of its paper."""
+  decays = {'b1': b1, 'b2': b2} if b1 else {}
+  b1, b2 = b1 or 0.9, b2 or 0.999
+  gradients = np.array([[1.0, -2.0], [0.5, 4.0], [-3.0, 0.1]])
   mean, square, params = np.zeros(2), np.zeros(2), np.zeros(2)
   expected = []
   for i, g in enumerate(gradients, 1):
     mean, square = b1 * mean + (1 - b1) * g, b2 * square + (1 - b2) * g**2
     params = params - 0.1 * (mean / (1 - b1**i)) / np.sqrt(square / (1 - b2**i))
     expected.append(params)
-  path = walk(gradients.tolist(), name='adam', learning_rate=0.1, b1=b1, b2=b2)
+  path = walk(gradients.tolist(), name='adam', learning_rate=0.1, **decays)
   np.testing.assert_allclose(path, expected, rtol=1e-5)
 
 
@@ -68,6 +72,19 @@ def test_rmsprop_does_not_starve_small_gradients(size: float) -> None:
   """
   path = walk([[size, -size]] * 200, name='rmsprop', learning_rate=0.01, b1=0.0, b2=0.9)
   np.testing.assert_allclose(np.diff(path[-2:], axis=0), [[-0.01, 0.01]], rtol=0.02)
+
+
+def test_rmsprop_with_momentum_follows_its_recursion() -> None:
+  """The mean square decays by b2, and steps of it, as a heavy ball's, by b1."""
+  gradients = np.array([[1.0, -2.0], [0.5, 4.0], [-3.0, 0.1]])
+  square, velocity, params, expected = np.zeros(2), np.zeros(2), np.zeros(2), []
+  for g in gradients:
+    square = 0.9 * square + 0.1 * g**2
+    velocity = 0.5 * velocity + 0.1 * g / np.sqrt(square)
+    params = params - velocity
+    expected.append(params)
+  path = walk(gradients.tolist(), name='rmsprop', learning_rate=0.1, b1=0.5, b2=0.9)
+  np.testing.assert_allclose(path, expected, rtol=1e-5)
 
 
 def test_adamw_decays_matrices_apart_from_gradients_and_leaves_vectors() -> None:

@@ -1,0 +1,1 @@
+"""Tests of the models, one file each, and of what several of them share."""
