@@ -79,14 +79,14 @@ def _uses(jaxpr: Jaxpr, variable: Var) -> float:
   """How many operations of a computation take this variable: infinitely many in `while` loops."""
   total = 0.0
   for equation in jaxpr.eqns:
-    places = [i for i, operand in enumerate(equation.invars) if operand is variable]
+    # The operands of a loop's or a call's body are those of the equation, aligned at the end.
+    size = len(equation.invars)
+    places = [i - size for i, operand in enumerate(equation.invars) if operand is variable]
     if not places:
       continue
     if equation.primitive.name == 'while':
       return math.inf
     inner = [i for value in equation.params.values() for i in flops.bodies(value)]
-    # The operands of a loop's or a call's body are those of the equation, aligned at the end.
-    places = [place - len(equation.invars) for place in places]
     found = max((_uses(body, body.invars[i]) for body in inner for i in places), default=0.0)
     total += equation.params.get('length', 1) * found if inner else 1
   return total
