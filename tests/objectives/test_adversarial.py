@@ -181,6 +181,7 @@ def test_players_without_latents_or_steps_are_an_error(fields: dict[str, int]) -
   ((name, value),) = fields.items()
   with pytest.raises(ValueError, match=f'objective.{name}={value}'):
     linear_game(**fields)
+  linear_game(**{name: 1})
 
 
 def experiment(critic_steps: int = 3, **optimizer: Any) -> ml_collections.ConfigDict:
