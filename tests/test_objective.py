@@ -1,20 +1,24 @@
 """Building an objective: a config that does not fit is the user's fault, all else is shown."""
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import ml_collections
 import pytest
 
-from jaxgen import configuration, objective
+from jaxgen import configuration, objective, optimizers
+from jaxgen.adversarial import game
 from jaxgen.errors import UserError
-from jaxgen.objectives import vae
+from jaxgen.objectives import ddpm, flow_matching, vae
 
-VAE = Path(__file__).parent.parent / 'experiments/vae.py'
+EXPERIMENTS = Path(__file__).parent.parent / 'experiments'
 SHAPE = (8, 8, 1)
 
 
 def config() -> ml_collections.ConfigDict:
-  return configuration.execute(str(VAE))
+  return configuration.execute(f'{EXPERIMENTS}/vae.py')
 
 
 def test_an_authors_own_fault_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,3 +43,31 @@ def test_a_field_that_is_missing_is_named() -> None:
   del fields.optimizer.learning_rate
   with pytest.raises(UserError, match=r"cannot be built .* 'learning_rate'"):
     objective.build(fields, SHAPE)
+
+
+@pytest.mark.parametrize(
+  ('factory', 'experiment'),
+  [(vae.vae, 'vae'), (ddpm.ddpm, 'ddpm'), (flow_matching.flow_matching, 'flow_matching')],
+)
+def test_a_factorys_defaults_are_those_of_its_experiment(
+  factory: Callable[..., Any], experiment: str
+) -> None:
+  fields = configuration.execute(f'{EXPERIMENTS}/{experiment}.py:mnist')
+  sampler = fields.get('sampler', {})
+  known = {**fields.evaluation, **sampler, 'sampler': sampler.get('name'), **fields.objective}
+  defaults = defaults_of(factory)
+  assert defaults
+  assert defaults == {name: known[name] for name in defaults}
+
+
+def test_an_optimizers_defaults_are_those_of_the_experiments() -> None:
+  fields = configuration.execute(f'{EXPERIMENTS}/vae.py').optimizer
+  defaults = defaults_of(optimizers.build)
+  assert defaults == {name: fields[name] for name in defaults}
+  assert defaults_of(game)['critic_steps'] == 1  # as in algorithm 1 of the GAN's paper
+
+
+def defaults_of(function: Callable[..., Any]) -> dict[str, Any]:
+  """The arguments that may be left out, with their values."""
+  parameters = inspect.signature(function).parameters.values()
+  return {p.name: p.default for p in parameters if p.default is not p.empty}

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.special import expit
 
 from jaxgen import configuration
 from jaxgen.objectives import gan
@@ -149,3 +150,25 @@ def test_an_unknown_loss_of_the_generator_is_an_error() -> None:
   config.objective.generator_loss = 'hinge'
   with pytest.raises(ValueError, match='choose one of minimax, non_saturating'):
     gan.build(config, (1, 1, 1))
+
+
+@pytest.mark.parametrize('name', gan.GENERATOR_LOSSES)
+def test_build_hands_the_generator_the_loss_that_is_named(
+  name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+  """-log D(G(z)) or log(1 - D(G(z))) of the critic's logit, by scipy."""
+  handed = {}
+  monkeypatch.setattr(gan, 'game', lambda **arguments: handed.update(arguments))
+  config = configuration.execute(str(ROOT / 'experiments/gan.py'))
+  config.objective.generator_loss = name
+  gan.build(config, (8, 8, 1))
+  for logit in (-3.0, 0.2, 4.0):
+    loss, metrics = handed['generator_loss'](
+      lambda image: image.sum(), None, jnp.array(logit), None
+    )
+    d = expit(logit)
+    assert loss == pytest.approx(
+      -np.log(d) if name == 'non_saturating' else np.log(1 - d), rel=1e-4
+    )
+    assert metrics == {}
+  assert handed['critic_loss'] is gan.discriminator_loss
