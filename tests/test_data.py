@@ -74,6 +74,7 @@ def test_splits_are_disjoint_and_complete(count: int, validation: float, test: f
   for part in parts:
     np.testing.assert_array_equal(part.images.ravel(), part.labels.astype(np.uint8))
     assert len(part.images) > 0
+    assert (np.diff(part.labels) > 0).all()  # in their order, so that files are read in theirs
 
 
 def test_prefetch_keeps_the_order_and_reads_one_step_ahead() -> None:

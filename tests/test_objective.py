@@ -71,3 +71,21 @@ def defaults_of(function: Callable[..., Any]) -> dict[str, Any]:
   """The arguments that may be left out, with their values."""
   parameters = inspect.signature(function).parameters.values()
   return {p.name: p.default for p in parameters if p.default is not p.empty}
+
+
+@pytest.mark.parametrize('name', ['vae', 'ddpm', 'flow_matching'])
+def test_build_hands_every_field_to_its_factory(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+  """Each under its own name, from the sections that objectives read."""
+  module = {'vae': vae, 'ddpm': ddpm, 'flow_matching': flow_matching}[name]
+  parameters = inspect.signature(getattr(module, name)).parameters
+  monkeypatch.setattr(module, name, lambda *given, **named: (given, named))
+  fields = configuration.execute(f'{EXPERIMENTS}/{name}.py')
+  expected = {}
+  for section in ('objective', 'sampler', 'evaluation'):
+    for field, value in fields.get(section, {}).items():
+      if field in parameters and not isinstance(value, str):
+        fields[section][field] = not value if isinstance(value, bool) else value + 3
+        expected[field] = fields[section][field]
+  _, handed = module.build(fields, SHAPE)
+  assert expected
+  assert expected.items() <= handed.items()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxgen import real
-from jaxgen.measure import Origin, score
+from jaxgen.measure import Origin, Scores, score
 from jaxgen.metrics.features import Extracted, Features
 from jaxgen.metrics.frechet import frechet_distance, moments
 from jaxgen.metrics.inception_score import inception_score
@@ -141,3 +141,10 @@ def test_real_images_are_measured_once(
     np.savez(file, real='{}')
   assert found() == first
   assert measured == [40]
+
+
+def test_a_classs_distance_has_the_deviation_of_its_sets() -> None:
+  found = [Scores([], {'fid': {'test': distances}}, None) for distances in ({'0': 1.0, '1': 2.0},
+    {'0': 4.0})]  # fmt: skip
+  expected = {'0': [2.5, float(np.std([1.0, 4.0], ddof=1)), 2], '1': [2.0, 0.0, 1]}
+  assert real._classes(found, 'test') == expected

@@ -133,3 +133,18 @@ def test_bad_input_is_refused() -> None:
     class_frechet(good, np.arange(3), good, np.arange(3), 2)
   with pytest.raises(ValueError, match='real labels are float64'):
     class_frechet(good, np.ones(3), good, np.arange(3), 3)
+
+
+def test_the_divergence_of_equal_shares_has_the_error_of_chance() -> None:
+  """Where shares are the data's own, 2N KL is chi-squared with K - 1 degrees of freedom, whose
+  deviation is sqrt(2 (K - 1)).
+  """
+  found = class_balance(certain(np.arange(40) % 4, 4), np.full(4, 25))
+  assert found.kl_nats == pytest.approx(0.0, abs=1e-12)
+  assert found.kl_standard_error == pytest.approx(np.sqrt(2.0 * 3) / (2 * 40))
+
+
+def test_the_scores_parts_are_shuffled_by_seed_zero_unless_another_is_named() -> None:
+  probabilities = np.random.default_rng(0).dirichlet(np.full(5, 0.4), 60)
+  assert inception_score(probabilities) == inception_score(probabilities, seed=0)
+  assert inception_score(probabilities) != inception_score(probabilities, seed=1)

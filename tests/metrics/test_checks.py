@@ -58,6 +58,13 @@ def test_rounding_is_that_of_the_largest_feature() -> None:
     checks.require_variety(features, 'real')
 
 
+def test_negative_features_are_as_large_as_positive_ones() -> None:
+  features = np.full((4, 2), -1000.0)
+  features[2, 1] += 1e-3
+  with pytest.raises(ValueError, match='All 4 real images'):
+    checks.require_variety(features, 'real')
+
+
 def test_images_without_any_feature_are_the_same() -> None:
   with pytest.raises(ValueError, match='All 2 real images'):
     checks.require_variety(np.zeros((2, 3)), 'real')

@@ -102,3 +102,9 @@ def test_bad_input_is_refused(gaussians: Draw) -> None:
     kernel_distance(x[:3], x)
   with pytest.raises(ValueError, match='dimension 8, the second features 7'):
     kernel_distance(x, x[:, :7])
+
+
+def test_subsets_are_drawn_with_seed_zero_unless_another_is_named(gaussians: Draw) -> None:
+  x, y = gaussians(0, 60), gaussians(1, 60)
+  assert kernel_distance(x, y) == kernel_distance(x, y, seed=0)
+  assert kernel_distance(x, y) != kernel_distance(x, y, seed=1)
