@@ -10,6 +10,7 @@ from jaxgen.measure import Origin, Scores, score
 from jaxgen.metrics.features import Extracted, Features
 from jaxgen.metrics.frechet import frechet_distance, moments
 from jaxgen.metrics.inception_score import inception_score
+from jaxgen.protocol import Number, Protocol
 from jaxgen.references import Reference, Seen
 
 CLASSES = 4
@@ -148,3 +149,13 @@ def test_a_classs_distance_has_the_deviation_of_its_sets() -> None:
     {'0': 4.0})]  # fmt: skip
   expected = {'0': [2.5, float(np.std([1.0, 4.0], ddof=1)), 2], '1': [2.0, 0.0, 1]}
   assert real._classes(found, 'test') == expected
+
+
+def test_the_error_of_a_few_sets_is_the_root_mean_square_of_theirs() -> None:
+  """Of many, it is their deviation."""
+  protocol = Protocol('fid_classifier', 'cafe', 'points', 'test', 'beef', 80, 40, 'none', 0, '')
+  few = [Number(protocol, value, error) for value, error in ((1.0, 3.0), (2.0, 4.0))]
+  assert real._mean(few).standard_error == pytest.approx(np.sqrt((9 + 16) / 2))
+  many = [Number(protocol, float(value), 9.0) for value in range(5)]
+  assert real._mean(many).standard_error == pytest.approx(np.std(range(5), ddof=1))
+  assert (real._mean(many).value, real._mean(many).sets) == (2.0, 5)

@@ -108,3 +108,14 @@ def test_subsets_are_drawn_with_seed_zero_unless_another_is_named(gaussians: Dra
   x, y = gaussians(0, 60), gaussians(1, 60)
   assert kernel_distance(x, y) == kernel_distance(x, y, seed=0)
   assert kernel_distance(x, y) != kernel_distance(x, y, seed=1)
+
+
+def test_the_error_of_two_subsets_is_unbiased() -> None:
+  """Its square is the variance of the mean: half of that is what dividing by two would say."""
+  generator = np.random.default_rng(4)
+  results = [
+    kernel_distance(*generator.normal(size=(2, 20, 2)), subset_size=10, seed=seed)
+    for seed in range(1000)
+  ]
+  variance = np.var([r.mean for r in results])
+  assert np.mean([r.standard_error**2 for r in results]) == pytest.approx(variance, rel=0.25)

@@ -164,7 +164,7 @@ def test_build_hands_the_generator_the_loss_that_is_named(
   gan.build(config, (8, 8, 1))
   for logit in (-3.0, 0.2, 4.0):
     loss, metrics = handed['generator_loss'](
-      lambda image: image.sum(), None, jnp.array(logit), None
+      lambda image: 2.0 * image.sum(), None, jnp.array(0.5 * logit), None
     )
     d = expit(logit)
     assert loss == pytest.approx(
