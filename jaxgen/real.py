@@ -126,7 +126,4 @@ def _classes(found: Sequence[Scores], split: str) -> dict[str, list[float]]:
   for scores in found:
     for label, distance in scores.classes.get('fid', {}).get(split, {}).items():
       distances.setdefault(label, []).append(distance)
-  return {
-    label: [float(np.mean(of)), deviation(of) if len(of) > 1 else 0.0, len(of)]
-    for label, of in distances.items()
-  }
+  return {label: [float(np.mean(of)), deviation(of), len(of)] for label, of in distances.items()}

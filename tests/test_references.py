@@ -39,3 +39,18 @@ def test_references_are_looked_at_once(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:100])
   assert len(found(digits)['train'].seen.features) == len(digits.train.images)
   assert sum(looked) == len(digits.test.images) + len(digits.train.images)
+
+
+def test_a_classifier_may_learn_from_all_images_that_are_not_for_testing() -> None:
+  """Those of validation too, whatever share is held out for it, and never those of the test."""
+  parts = [data.Split(np.full((3, 2, 2, 1), i, np.uint8), np.full(3, i)) for i in range(3)]
+  images, labels, test, test_labels = references.labelled(data.Dataset(*parts))
+  np.testing.assert_array_equal(labels, [0, 0, 0, 1, 1, 1])
+  np.testing.assert_array_equal(images[:, 0, 0, 0], labels)
+  np.testing.assert_array_equal(test[:, 0, 0, 0], [2, 2, 2])
+  np.testing.assert_array_equal(test_labels, [2, 2, 2])
+  for place, count in ((0, None), (1, 3), (2, None)):
+    lacking = list(parts)
+    lacking[place] = parts[place]._replace(labels=None)
+    found = references.labelled(data.Dataset(*lacking))
+    assert (found if found is None else len(found[1])) == count
