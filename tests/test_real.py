@@ -161,3 +161,14 @@ def test_the_error_of_a_few_sets_is_the_root_mean_square_of_theirs() -> None:
   many = [Number(protocol, float(value), 9.0) for value in range(5)]
   assert real._mean(many).standard_error == pytest.approx(np.std(range(5), ddof=1))
   assert (real._mean(many).value, real._mean(many).sets) == (2.0, 5)
+
+
+def test_the_inception_scores_parts_follow_the_samples_seed() -> None:
+  seen = points(0, 60, 0.0, 0.9).seen
+  noisy = np.random.default_rng(0).dirichlet(np.full(CLASSES, 0.4), 60).astype(np.float32)
+  split = {'test': points(1, 80, 0.0, 0.9)}
+  for seed in (0, 3):
+    found = score(seen._replace(probabilities=noisy), split, FEATURES, ORIGIN._replace(seed=seed))
+    (number,) = (n for n in found.numbers if n.protocol.metric.startswith('inception_score'))
+    assert number.value == inception_score(noisy, seed=seed).mean
+  assert inception_score(noisy, seed=0) != inception_score(noisy, seed=3)

@@ -94,6 +94,10 @@ def test_eta_adds_no_more_noise_than_there_is() -> None:
     diffusion.reverse_steps(abar, times, most + 1e-3)
   with pytest.raises(ValueError, match=r'sampler\.eta=-0\.1'):
     diffusion.reverse_steps(abar, times, -0.1)
+  abar = diffusion.alpha_bars('cosine', 25)  # where rounding leaves -2e-16 at the largest
+  s, t = np.arange(1, 25), np.arange(2, 26)
+  largest = np.sqrt(np.min((1.0 - abar[s]) / diffusion.posterior_variance(abar[t], abar[s])))
+  assert np.isfinite(diffusion.reverse_steps(abar, np.arange(26), largest).from_x_t).all()
 
 
 GRID = np.linspace(-12.0, 12.0, 40001)
