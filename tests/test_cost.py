@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from jaxgen import configuration, cost, flops, objective, parallel
+from jaxgen.layers.convolution import convolve, kernel_gradient
 from jaxgen.objective import Objective
 
 ROOT = Path(__file__).parent.parent
@@ -184,3 +185,22 @@ def test_the_stopwatch_runs_while_a_chunk_is_made_and_not_while_it_is_used(
     seen.append(chunk)
   assert seen == [0, 1, 2]
   assert watch.seconds == 11.0
+
+
+def test_network_evaluations_are_of_the_largest_parameter_that_is_used() -> None:
+  """A small one may serve more often, as the scale of a normalisation does."""
+
+  def sample(params: Any, key: Any) -> Any:
+    return params['scale'] * (params['w'] @ (params['scale'] * params['scale'] * jnp.ones(3)))
+
+  model = Objective(None, None, None, sample)
+  assert cost.network_evaluations(model, PARAMS | {'scale': jnp.ones(3)}) == 1
+
+
+def test_operations_of_the_house_own_convolutions_are_counted() -> None:
+  """2 K K C for each number of the output; and the kernel's gradient, as many as the output."""
+  x, kernel = jnp.zeros((2, 6, 5, 3)), jnp.zeros((3, 3, 3, 4))
+  forward = 2.0 * (2 * 6 * 5 * 4) * (3 * 3 * 3)
+  assert flops.count(lambda x: convolve(x, kernel, 1), x) == forward
+  g = jnp.zeros((2, 6, 5, 4))
+  assert flops.count(lambda x: kernel_gradient(x, g, 1), x) == forward

@@ -7,6 +7,7 @@ from typing import Any
 from jaxgen.checkpoint import Checkpoints
 from jaxgen.main import main
 from jaxgen.stopping import StopRequests
+from jaxgen.writer import Writer
 from tests import toy
 
 
@@ -27,3 +28,15 @@ def test_a_step_is_called_safe_when_it_is_on_disk(tmp_path: Path) -> None:
     patch.setattr(StopRequests, 'safe', watched)
     assert main(toy.command(tmp_path / 'run')) == 0
   assert found == {0: False, 2: True, 4: True}
+
+
+def test_hyperparameters_are_written_beside_the_last_results(tmp_path: Path) -> None:
+  written: list[tuple[int, set[str]]] = []
+  with toy.at_hand(tmp_path) as patch:
+    patch.setattr(
+      Writer, 'hyperparameters', lambda _, step, results: written.append((step, {*results}))
+    )
+    assert main(toy.command(tmp_path / 'run')) == 0
+  ((step, names),) = written
+  assert step == toy.STEPS
+  assert 'validation/pixel' in names

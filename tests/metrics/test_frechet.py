@@ -136,3 +136,11 @@ def test_bad_moments_are_refused(gaussians: Draw) -> None:
     frechet_distance(good, good._replace(second=good.second + 1e6 * (1.0 - np.eye(8))))
   with pytest.raises(ValueError, match='All 500 images have the same features'):
     frechet_distance(good, moments(np.full((500, 8), 0.1, np.float32)))
+
+
+def test_features_of_nothing_but_zeros_are_a_collapse_and_no_images_have_no_moments() -> None:
+  with pytest.raises(ValueError, match='All 5 images have the same features'):
+    frechet.covariance(moments(np.zeros((5, 2))))
+  nothing = merge(frechet.empty(2), frechet.empty(2))
+  assert nothing.count == 0
+  np.testing.assert_array_equal(nothing.mean, 0.0)
