@@ -149,7 +149,7 @@ def players(config: ml_collections.ConfigDict, image_shape: tuple[int, int, int]
   name, shape = config.network.name, arguments(config.network)
   steps = config.objective.critic_steps
   critic = config.critic_optimizer.to_dict()
-  critic['warmup_steps'] *= steps
+  critic['warmup_steps'] = steps * critic.get('warmup_steps', 0)
   return {
     'generator': find_network(name, 'Decoder')(image_shape, **shape),
     'critic': find_network(name, 'Encoder')(1, activation=leaky_relu, **shape),

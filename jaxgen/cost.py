@@ -87,6 +87,7 @@ def _uses(jaxpr: Jaxpr, variable: Var) -> float:
     if equation.primitive.name == 'while':
       return math.inf
     inner = [i for value in equation.params.values() for i in flops.bodies(value)]
+    inner = [body for body in inner if len(body.invars) >= -min(places)]  # a scatter's takes fewer
     found = max((_uses(body, body.invars[i]) for body in inner for i in places), default=0.0)
     total += equation.params.get('length', 1) * found if inner else 1
   return total

@@ -16,6 +16,7 @@ from jaxgen.errors import UserError
 from jaxgen.evaluation import progress
 from jaxgen.images import write_whole
 from jaxgen.metrics.features import Features, require_images
+from jaxgen.provenance import circumstances
 from jaxgen.references import about, in_order
 from jaxgen.scores import Scorer, joined
 
@@ -75,6 +76,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
   require_enough(samples, scorer.kinds, options.samples)
   found = scorer.score(progress(in_order(samples), len(samples), 'given'), options.seed)
   about_samples = {'samples': len(samples), 'features': about(scorer.kinds)}
+  about_samples['made'] = circumstances()
   return about_samples | {'no_classifier': scorer.reason, 'scores': joined([found])}
 
 

@@ -1,5 +1,6 @@
 """What is done with a finished or running workdir: sample from it, evaluate it."""
 
+import contextlib
 import hashlib
 import io
 import json
@@ -44,7 +45,12 @@ def restore(
     )
   if state is None:
     raise UserError(f'{workdir} holds no checkpoint: train first, with --mode=train')
-  return model, state
+  # Older checkpoints hold averages of what is no longer averaged.
+  ema = jax.tree.map(
+    lambda wanted, average, newest: average if wanted else newest,
+    *(model.averaged, state.ema, state.params),
+  )
+  return model, state._replace(ema=ema)
 
 
 def sample(
@@ -70,6 +76,7 @@ def sample(
   sheet = output.with_suffix('.png') if output else workdir / 'grid.png'
   model, state = restore(config, workdir, image_shape(workdir), which)
   params = state.ema if parameters == 'ema' else state.params
+  digest = checkpoint_hash(workdir, which, state)  # now, as a run may still be training there
   drawn = np.concatenate(
     list(progress(Evaluation(model, config).samples(params, count), count, parameters))
   )
@@ -77,7 +84,7 @@ def sample(
   made = {
     'step': int(state.step),
     'checkpoint': which,
-    'checkpoint_sha256': checkpoint_hash(workdir, which, state),
+    'checkpoint_sha256': digest,
     'parameters': parameters,
     'seed': config.seed,
     'sampler': json.dumps(sampler(config)),
@@ -148,9 +155,12 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Path, which: str = LAST
 def variant(config: ml_collections.ConfigDict, workdir: Path, which: str = LAST) -> str:
   """What tells an evaluation from that of the last checkpoint with the run's sampler: '-best-ddim'.
 
-  Fields of the sampler that are not as in the workdir's config are named with their values.
+  Fields of the sampler are named with their values where they are not as in evaluation.json, or
+  before there is one, as in the workdir's config, which a resumed run may have changed.
   """
   own, used = sampler(configuration.read(workdir)), sampler(config)
+  with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # none, or a damaged one
+    own = dict(json.loads((workdir / 'evaluation.json').read_text())['sampler'])
   other = {name: value for name, value in used.items() if own.get(name) != value}
   words = [which] if which != LAST else []
   words += [str(other[name]) for name in other if name == 'name']

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
+from jaxgen.data import subset
 from jaxgen.metrics import frechet, kernel
 from jaxgen.metrics.balance import class_balance, class_frechet
 from jaxgen.metrics.coverage import overlap_and_errors
@@ -154,14 +155,6 @@ def score(
   return Scores(sheet.numbers, _classes(sheet, splits), neighbours)
 
 
-def some(count: int, most: int) -> np.ndarray:
-  """All rows of so many, or where they are more than `most`, a random choice, always the same.
-
-  The first rows would not do: folders and foreign samples are often sorted by class.
-  """
-  return np.sort(np.random.default_rng(0).permutation(count)[:most])
-
-
 def _distances(sheet: _Sheet, split: str) -> None:
   """Fréchet and kernel distance; precision, recall, density, coverage of equally many images."""
   made, real = sheet.samples.features, sheet.against[split].seen.features
@@ -181,7 +174,7 @@ def _distances(sheet: _Sheet, split: str) -> None:
   count = min(len(made), len(real), PAIRED)
 
   def overlap() -> list[tuple[float, float]]:
-    chosen, drawn = real[some(len(real), count)], made[some(len(made), count)]
+    chosen, drawn = real[subset(len(real), count)], made[subset(len(made), count)]
     return list(zip(*overlap_and_errors(chosen, drawn), strict=True))
 
   sheet.add(('precision', 'recall', 'density', 'coverage'), overlap, split, count, count)
@@ -190,10 +183,10 @@ def _distances(sheet: _Sheet, split: str) -> None:
 def _memory(sheet: _Sheet) -> None:
   """Distance ratio and authenticity."""
   train, test = (sheet.against[split].seen.features for split in ('train', 'test'))
-  made = sheet.samples.features[some(len(sheet.samples.features), REMEMBERED)]
+  made = sheet.samples.features[subset(len(sheet.samples.features), REMEMBERED)]
 
   def measure() -> list[float]:
-    found = memorisation(train, test[some(len(test), REMEMBERED)], made, neighbours=1)
+    found = memorisation(train, test[subset(len(test), REMEMBERED)], made, neighbours=1)
     return [found.distance_ratio, found.authenticity]
 
   sheet.add(('distance_ratio', 'authenticity'), measure, 'train', len(train), len(made))

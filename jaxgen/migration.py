@@ -18,6 +18,19 @@ MOVED = {
   'vae': {'objective.importance_samples': 'evaluation.importance_samples'},
 }
 
+# Numbers that checkpoint.best may name, by their names today.
+RENAMED = {
+  'ddpm': {'loss': 'noise_squared_error'},
+  'flow_matching': {'loss': 'velocity_squared_error'},
+  'wgan': {'distance': 'distance_in_critic_units'},
+  'vae': {
+    'elbo_nats': 'elbo_{measure}_nats',
+    'importance_weighted_nats': 'importance_weighted_{samples}_{measure}_nats',
+    'reconstruction_nats': 'reconstruction_{measure}_nats',
+  },
+}
+MEASURES = {'bernoulli': 'bernoulli_surrogate', 'gaussian': 'gaussian_density'}
+
 # What was so before it could be chosen: of every config, and of an objective's.
 DEFAULTS = {'evaluation.classifier_weights': ''}
 OWN_DEFAULTS = {'flow_matching': {'sampler.name': 'heun'}}
@@ -34,6 +47,8 @@ def modernise(saved: dict[str, Any]) -> dict[str, Any]:
   objective = section.get('name') if isinstance(section, dict) else None
   if not isinstance(objective, str):
     return config
+  if 'classifier_weights' not in config.get('evaluation', {}):  # which every newer one has
+    rename(config, objective)
   for before, now in MOVED.get(objective, {}).items():
     group, field = before.split('.')
     if field in config.get(group, {}):
@@ -41,6 +56,26 @@ def modernise(saved: dict[str, Any]) -> dict[str, Any]:
   for name, value in (DEFAULTS | OWN_DEFAULTS.get(objective, {})).items():
     put(config, name, value, keep=True)
   return config
+
+
+def rename(config: dict[str, Any], objective: str) -> None:
+  """Gives an older config the names that mean today what its own meant then."""
+  for name in ('optimizer', 'critic_optimizer'):
+    section = config.get(name)
+    if isinstance(section, dict) and section.get('name') == 'sgd':
+      section['name'] = 'momentum'
+  fields, kept = config['objective'], config.get('checkpoint')
+  likelihood = fields.get('likelihood')
+  if likelihood == 'bernoulli':
+    fields['log_variance'] = 0.0  # it had no effect, and is refused today
+  if isinstance(kept, dict) and isinstance(kept.get('best'), str):
+    split, slash, name = kept['best'].rpartition('/')
+    now = RENAMED.get(objective, {}).get(name, name)
+    words = {
+      'measure': MEASURES.get(likelihood, likelihood),
+      'samples': fields.get('importance_samples'),
+    }
+    kept['best'] = f'{split}{slash}{now.format(**words)}'
 
 
 def put(config: dict[str, Any], name: str, value: Any, keep: bool = False) -> None:

@@ -145,6 +145,16 @@ def prefix(name: str, metrics: Metrics) -> Metrics:
 MISFIT = re.compile(r'unexpected keyword argument|missing \d+ required|multiple values for')
 
 
+def of_the_config(error: Exception) -> bool:
+  """Whether it is a value that was refused, a field too many, or one that the config lacks."""
+  if isinstance(error, AttributeError | KeyError):
+    trace = error.__traceback__
+    while trace.tb_next:
+      trace = trace.tb_next
+    return 'ml_collections' in trace.tb_frame.f_code.co_filename
+  return isinstance(error, ValueError) or bool(MISFIT.search(str(error)))
+
+
 def build(config: ml_collections.ConfigDict, image_shape: tuple[int, int, int]) -> Objective:
   """The objective that the config names, for images of this (H, W, C).
 
@@ -155,8 +165,8 @@ def build(config: ml_collections.ConfigDict, image_shape: tuple[int, int, int]) 
   try:
     objective = module.build(config, image_shape)
     jax.eval_shape(objective.init, jax.random.key(0))  # the network's own checks, in milliseconds
-  except (TypeError, ValueError) as error:
-    if isinstance(error, TypeError) and not MISFIT.search(str(error)):
+  except (AttributeError, KeyError, TypeError, ValueError) as error:
+    if not of_the_config(error):
       raise  # a fault of the program, which its author wants to see whole
     raise UserError(
       f'objective {config.objective.name!r} cannot be built for images of shape {image_shape}: '

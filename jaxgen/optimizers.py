@@ -1,20 +1,31 @@
 """Config -> optax chain: clip, one of five optimizers, warmup and decay of the rate."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import optax
 
 
-def matrices(params: optax.Params) -> optax.Params:
-  """Which parameters decay: kernels and embeddings, not biases nor scales of normalisations."""
-  return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
+def decay_matrices(weight_decay: float) -> optax.GradientTransformation:
+  """Adds the decay of kernels and embeddings, and of no biases nor scales of normalisations.
+
+  Without a state, where optax's mask would add one that older checkpoints lack.
+  """
+
+  def update(updates: optax.Updates, state: Any, params: optax.Params) -> tuple[Any, Any]:
+    def decay(update: jax.Array, weight: jax.Array) -> jax.Array:
+      return update + weight_decay * weight if weight.ndim > 1 else update
+
+    return jax.tree.map(decay, updates, params), state
+
+  return optax.GradientTransformation(optax.init_empty_state, update)
 
 
 OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
   'adam': lambda rate, b1, b2, weight_decay: optax.adam(rate, b1=b1, b2=b2),
-  'adamw': lambda rate, b1, b2, weight_decay: optax.adamw(
-    rate, b1=b1, b2=b2, weight_decay=weight_decay, mask=matrices
+  'adamw': lambda rate, b1, b2, weight_decay: optax.chain(
+    optax.scale_by_adam(b1, b2), decay_matrices(weight_decay), optax.scale_by_learning_rate(rate)
   ),
   # Epsilon is added to the root, as Arjovsky's code does; inside it, gradients below 1e-4 starve.
   'rmsprop': lambda rate, b1, b2, weight_decay: optax.rmsprop(
@@ -45,7 +56,7 @@ def build(
     warmup_steps: updates over which the rate rises linearly from zero.
     schedule: 'constant' or 'cosine'.
     clip_norm: largest Euclidean norm of the gradient; 0 leaves gradients as they are.
-    weight_decay: AdamW's decoupled decay, of `matrices` alone.
+    weight_decay: AdamW's decoupled decay, of matrices alone, see `decay_matrices`.
     b1: decay of the mean gradient (Adam) or the momentum ('rmsprop', where papers have 0, and
       'momentum'); 'sgd' has none.
     b2: decay of the mean squared gradient (Adam, RMSProp).

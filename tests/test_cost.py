@@ -197,6 +197,13 @@ def test_network_evaluations_are_of_the_largest_parameter_that_is_used() -> None
   assert cost.network_evaluations(model, PARAMS | {'scale': jnp.ones(3)}) == 1
 
 
+def test_a_parameter_that_is_written_into_is_used_once() -> None:
+  def sample(params: Any, key: Any) -> Any:
+    return params['w'].at[0].add(1.0)
+
+  assert evaluations(sample) == 1
+
+
 def test_operations_of_the_house_own_convolutions_are_counted() -> None:
   """2 K K C for each number of the output; and the kernel's gradient, as many as the output."""
   x, kernel = jnp.zeros((2, 6, 5, 3)), jnp.zeros((3, 3, 3, 4))

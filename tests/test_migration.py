@@ -4,12 +4,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+import optax
 import pytest
 
-from jaxgen import configuration
+from jaxgen import configuration, optimizers
 from jaxgen.migration import modernise
 
 EXPERIMENTS = Path(__file__).parent.parent / 'experiments'
+RATE = optax.constant_schedule(0.1)
 OLD = {
   'ddpm': {
     'objective': {
@@ -60,3 +64,51 @@ def test_todays_config_is_left_as_it_is(experiment: str) -> None:
   """Also the clip of a WGAN, which bears the name that a DDPM's had."""
   config = configuration.execute(str(EXPERIMENTS / f'{experiment}.py')).to_dict()
   assert modernise(config) == config
+
+
+def test_numbers_of_before_are_named_as_today() -> None:
+  for experiment, before, now in (
+    ('flow_matching', 'validation/loss', 'validation/velocity_squared_error'),
+    ('ddpm', 'validation/bits_per_dimension', 'validation/bits_per_dimension'),
+    ('vae', '-validation/elbo_nats', '-validation/elbo_bernoulli_surrogate_nats'),
+    (
+      'vae',
+      '-validation/importance_weighted_nats',
+      '-validation/importance_weighted_7_bernoulli_surrogate_nats',
+    ),
+    ('vae', 'score/fid', 'score/fid'),
+  ):
+    config = of_before(experiment)
+    config['checkpoint']['best'] = before
+    assert modernise(config)['checkpoint']['best'] == now
+
+
+def test_what_had_no_effect_and_what_had_one_unsaid_are_set_right() -> None:
+  config = of_before('vae')
+  config['objective']['log_variance'] = -1.0  # of a Bernoulli likelihood
+  config['optimizer']['name'] = 'sgd'  # which had momentum
+  found = modernise(config)
+  assert found['objective']['log_variance'] == 0.0
+  assert found['optimizer']['name'] == 'momentum'
+  assert modernise(found) == found
+
+
+@pytest.mark.parametrize(
+  ('name', 'before'),
+  [
+    ('adamw', optax.adamw(RATE)),
+    ('rmsprop', optax.rmsprop(RATE, momentum=0.9)),
+    ('momentum', optax.sgd(RATE, momentum=0.9)),
+    ('adam', optax.adam(RATE)),
+  ],
+)
+def test_states_of_optimizers_are_laid_out_as_before(
+  name: str, before: optax.GradientTransformation
+) -> None:
+  """So that older checkpoints can be read; `sgd` of before is `momentum`."""
+  params = {'kernel': jnp.ones((2, 3)), 'bias': jnp.ones(3)}
+  today = optimizers.build(name, 0.1, 10).init(params)
+  old = optax.chain(before).init(params)
+  assert jax.tree.structure(jax.tree.map(jnp.shape, today)) == jax.tree.structure(
+    jax.tree.map(jnp.shape, old)
+  )

@@ -38,10 +38,22 @@ def test_a_field_that_nothing_takes_is_named(section: str) -> None:
     objective.build(fields, SHAPE)
 
 
-def test_a_field_that_is_missing_is_named() -> None:
-  fields = config()
-  del fields.optimizer.learning_rate
-  with pytest.raises(UserError, match=r"cannot be built .* 'learning_rate'"):
+@pytest.mark.parametrize(
+  ('experiment', 'field'),
+  [
+    ('vae', 'optimizer.learning_rate'),
+    ('vae', 'evaluation.importance_samples'),
+    ('ddpm', 'sampler'),
+    ('flow_matching', 'evaluation.times'),
+    ('gan', 'objective.critic_steps'),
+    ('gan', 'critic_optimizer'),
+  ],
+)
+def test_a_field_that_is_missing_is_named(experiment: str, field: str) -> None:
+  fields = configuration.execute(f'{EXPERIMENTS}/{experiment}.py')
+  section, _, name = field.rpartition('.')
+  del (fields[section] if section else fields)[name]
+  with pytest.raises(UserError, match=rf'cannot be built .*{name}'):
     objective.build(fields, SHAPE)
 
 

@@ -252,11 +252,11 @@ def test_errors_are_of_one_set(
 
 def test_less_than_all_are_a_random_choice() -> None:
   """Folders and foreign samples are sorted by class."""
-  chosen = measure.some(3000, 1000)
+  chosen = data.subset(3000, 1000)
   assert len(np.unique(chosen)) == 1000
   assert 1300 < np.mean(chosen) < 1700
-  np.testing.assert_array_equal(chosen, measure.some(3000, 1000))
-  np.testing.assert_array_equal(measure.some(10, 1000), np.arange(10))
+  np.testing.assert_array_equal(chosen, data.subset(3000, 1000))
+  np.testing.assert_array_equal(data.subset(10, 1000), np.arange(10))
 
 
 def test_the_legacy_distance_stands_beside_the_others(

@@ -114,7 +114,11 @@ def read(workdir: Path) -> list[Run]:
   if not records:
     raise UserError(f'{workdir} has no record of training yet: train it first, or leave it out')
   damage: list[str] = []
-  starts = read_json(workdir / 'run.json', damage).get('starts')
+  record = read_json(workdir / 'run.json', damage)
+  content = as_dict(record.get('data')).get('sha256 of some of them')
+  if content:
+    config['data.sha256'] = content  # folders of one name may hold other images
+  starts = record.get('starts')
   start = starts[-1] if isinstance(starts, list) and starts else {}
   start = start if isinstance(start, dict) else {}
   runs = []
@@ -133,7 +137,11 @@ def evaluations(workdir: Path, notes: list[str]) -> list[dict[str, Any]]:
   """What was found of the last checkpoint, under each sampler; damaged files are noted."""
   paths = [workdir / 'evaluation.json', *sorted(workdir.glob('evaluation-*.json'))]
   found = [read_json(path, notes) for path in paths]
-  return [one for one in found if one and one.get('checkpoint', LAST) == LAST]
+  last = [one for one in found if one and one.get('checkpoint', LAST) == LAST]
+  by_sampler: dict[str, dict[str, Any]] = {}
+  for one in last:
+    by_sampler.setdefault(json.dumps(one.get('sampler'), sort_keys=True), one)
+  return list(by_sampler.values())
 
 
 def as_evaluated(config: dict[str, Any], evaluation: dict[str, Any]) -> dict[str, Any]:
@@ -143,7 +151,8 @@ def as_evaluated(config: dict[str, Any], evaluation: dict[str, Any]) -> dict[str
   found['sampler'] = as_dict(evaluation.get('sampler')) or found.get('sampler', {})
   trained = 'sampler.' if as_dict(evaluation.get('sampler')) else ()
   used = {name: value for name, value in config.items() if not name.startswith(trained)}
-  for section in ('sampler', 'objective'):
+  found['evaluation'].pop('classifier_weights')  # which is no field of older evaluations
+  for section in ('sampler', 'objective', 'evaluation'):
     for field, value in found[section].items():
       name = f'{section}.{field}'
       if json.dumps(value) != json.dumps(used.get(name)):  # lists are no other tuples

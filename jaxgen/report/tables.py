@@ -36,6 +36,10 @@ LABELS = {
 DEFINED_BY = {
   'loss': ('objective.name', 'objective.weighting', 'objective.likelihood'),
   'elbo_nats': ('objective.likelihood',),
+  'reconstruction_nats': ('objective.likelihood', 'objective.log_variance'),
+  'distance': ('objective.constraint', 'objective.clip'),
+  'distance_in_critic_units': ('objective.constraint', 'objective.clip'),
+  'noise_squared_error': ('objective.schedule', 'objective.timesteps'),
   'importance_weighted_nats': ('objective.likelihood', 'evaluation.importance_samples'),
 }
 
