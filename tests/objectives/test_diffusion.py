@@ -252,3 +252,7 @@ def test_sampling_times_are_even(timesteps: int, steps: int) -> None:
 def test_sampling_times_out_of_range(steps: int) -> None:
   with pytest.raises(ValueError, match=f'sampler.steps={steps} must lie between'):
     diffusion.sampling_times(10, steps)
+
+
+def test_sampling_times_are_rounded_to_the_nearest() -> None:
+  np.testing.assert_array_equal(diffusion.sampling_times(10, 4), [0, 2, 5, 8, 10])

@@ -226,3 +226,11 @@ def test_constraints_that_cannot_be(fields: dict[str, Any], message: str) -> Non
   config.objective.update(fields)
   with pytest.raises(ValueError, match=message):
     wgan.build(config, (8, 8, 1))
+
+
+def test_the_slope_is_taken_between_real_and_fake() -> None:
+  """On the line from (1, 0) to (0, 1) coordinates add up to 1, whatever alpha is."""
+  real, fake = jnp.array([1.0, 0.0]).reshape(2, 1, 1), jnp.array([0.0, 1.0]).reshape(2, 1, 1)
+  for seed in range(5):
+    found = wgan.slope(lambda x: 0.5 * x.sum() ** 2, real, fake, jax.random.key(seed))
+    assert found == pytest.approx(np.sqrt(2.0), rel=1e-5)
