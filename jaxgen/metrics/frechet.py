@@ -152,9 +152,7 @@ def standard_error(reference: Moments, features: np.ndarray) -> float:
   root_reference, root = _roots(reference, own)
   _, singular, turn = scipy.linalg.svd(root_reference.T @ root)
   apart = np.asarray(features, np.float64) - own.mean
-  scales = np.sum(
-    root**2, axis=0
-  )  # the eigenvalues; R⁻¹ y = (vectorsᵀ y) / √values = Rᵀ y / values
+  scales = np.sum(root**2, axis=0)  # eigenvalues, so that R⁻¹ y = Rᵀ y / scales
   seen = scales > SAME**2 * scales.max()
   white = (apart @ root[:, seen] / scales[None, seen]) @ turn[:, seen].T
   pull = 2.0 * apart @ (own.mean - reference.mean)
