@@ -1,3 +1,5 @@
 """jaxgen: train and compare deep generative models in JAX and Flax."""
 
-__version__ = '0.1.0'
+from jaxgen.version import __version__
+
+__all__ = ['__version__']

@@ -1,7 +1,7 @@
 """python -m jaxgen.classifiers --data=mnist --output=mnist.npz: a classifier to score samples with.
 
 Made once and handed on (`--config.evaluation.classifier_weights`), it gives everybody the same
-numbers. The files in jaxgen/metrics/features/weights were made so, those of digits and of MNIST.
+numbers. The files in jaxgen/features/weights were made so, those of digits and of MNIST.
 """
 
 import argparse
@@ -9,11 +9,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxgen import data
+from jaxgen import datasets
 from jaxgen.errors import UserError
-from jaxgen.foreign import add_data, data_of
-from jaxgen.metrics.features import classifier, classifier_file
-from jaxgen.references import labelled
+from jaxgen.evaluation.foreign import add_data, data_of
+from jaxgen.evaluation.references import labelled
+from jaxgen.features import classifier, classifier_file
 
 
 def parser() -> argparse.ArgumentParser:
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
   """Runs a command line; returns the process's exit code."""
   options = parser().parse_args(arguments)
   try:
-    sets = labelled(data.load(data_of(options)))
+    sets = labelled(datasets.load(data_of(options)))
     if sets is None:
       raise UserError(f'--data={options.data} has no labels to learn from')
     trained = classifier.fit(*sets)

@@ -16,7 +16,7 @@ from ml_collections import config_flags
 from jaxgen.errors import UserError, suggest
 from jaxgen.images import write_whole
 from jaxgen.migration import modernise
-from jaxgen.objective import BLOCKS, REDUCTIONS
+from jaxgen.objectives.base import BLOCKS, REDUCTIONS
 
 FILE = 'config.json'
 

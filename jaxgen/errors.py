@@ -3,7 +3,7 @@
 import difflib
 import importlib
 import pkgutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from types import ModuleType
 
 
@@ -19,14 +19,51 @@ def suggest(name: str, known: Iterable[str]) -> str:
   return f'{meant} Known: {", ".join(known)}.'
 
 
-def find_module(package: str, name: str) -> ModuleType:
-  """Imports `package.name`: adding a file is all it takes to add an objective.
+def find_module(package: str, name: str, attribute: str) -> ModuleType:
+  """The module of this name, in whatever folder of a package; a dotted name is a user's own module.
+
+  Adding a file is all it takes to add an objective or a network.
+
+  Args:
+    package: 'jaxgen.objectives', ...
+    name: of the file, without its folders, or 'mypackage.mymodel'.
+    attribute: what such a module has, and what it shares its folders with has not.
 
   Raises:
-    UserError: there is no such module.
+    UserError: there is no such module, or it lacks the attribute.
   """
-  known = [m.name for m in pkgutil.iter_modules(importlib.import_module(package).__path__)]
-  if name not in known:
-    kind = package.rpartition('.')[2].rstrip('s')
-    raise UserError(f'Unknown {kind} {name!r}.{suggest(name, known)}')
-  return importlib.import_module(f'{package}.{name}')
+  kind = package.rpartition('.')[2].rstrip('s')
+  if '.' in name:
+    try:
+      module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+      raise UserError(
+        f'{kind}.name={name!r} cannot be imported: {error}; start Python where it '
+        'lies, or put its folder into PYTHONPATH'
+      ) from error
+    if not hasattr(module, attribute):
+      raise UserError(f'{kind}.name={name!r}: {module.__file__} has no {attribute}')
+    return module
+  same = [path for path in modules(package) if path.rpartition('.')[2] == name]
+  for module in map(importlib.import_module, same):
+    if hasattr(module, attribute):
+      return module
+  known = sorted(offered(package, attribute))
+  if same:
+    raise UserError(f'{kind}.name={name!r} has no {attribute}: choose {" or ".join(known)}')
+  raise UserError(f'Unknown {kind} {name!r}.{suggest(name, known)}')
+
+
+def offered(package: str, attribute: str) -> list[str]:
+  """The names of a package's modules that have this attribute."""
+  found = [path for path in modules(package) if hasattr(importlib.import_module(path), attribute)]
+  return [path.rpartition('.')[2] for path in found]
+
+
+def modules(package: str) -> Iterator[str]:
+  """The full names of all modules in a package and its folders."""
+  for module in pkgutil.iter_modules(importlib.import_module(package).__path__, f'{package}.'):
+    if module.ispkg:
+      yield from modules(module.name)
+    else:
+      yield module.name

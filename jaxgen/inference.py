@@ -12,14 +12,18 @@ import jax
 import ml_collections
 import numpy as np
 
-from jaxgen import checkpoint, configuration, cost, data, images, objective, parallel
-from jaxgen.checkpoint import BEST, FOLDERS, LAST, SUMS
+from jaxgen import configuration, datasets, images
+from jaxgen.datasets import splits
+from jaxgen.devices import cost, parallel
 from jaxgen.errors import UserError
-from jaxgen.evaluation import GRID, Evaluation, first, progress
-from jaxgen.provenance import circumstances, revision
-from jaxgen.references import about
-from jaxgen.scores import Scorer, joined
-from jaxgen.workdir import image_shape, require_data
+from jaxgen.evaluation.held_out import GRID, Evaluation, first, progress
+from jaxgen.evaluation.provenance import circumstances, revision
+from jaxgen.evaluation.references import about
+from jaxgen.evaluation.scores import Scorer, joined
+from jaxgen.objectives import base
+from jaxgen.training import checkpoint
+from jaxgen.training.checkpoint import BEST, FOLDERS, LAST, SUMS
+from jaxgen.training.workdir import image_shape, require_data
 
 SHOWN = 10  # samples shown beside their nearest training images
 
@@ -29,13 +33,13 @@ def restore(
   workdir: Path,
   image_shape: tuple[int, int, int],
   which: str = LAST,
-) -> tuple[objective.Objective, parallel.TrainState]:
+) -> tuple[base.Objective, parallel.TrainState]:
   """The objective of a config, and the state of the workdir's newest whole or best checkpoint.
 
   Raises:
     UserError: there is no checkpoint, or it is of another architecture.
   """
-  model = objective.build(config, image_shape)
+  model = base.build(config, image_shape)
   template = jax.eval_shape(lambda: parallel.initial_state(model, config.seed))
   state, _ = checkpoint.restore(workdir / FOLDERS[which], template)
   if state is None and which == BEST:
@@ -117,7 +121,7 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Path, which: str = LAST
   Raises:
     UserError: the data are not those of the run, or there is nothing to evaluate.
   """
-  dataset = data.load(config.data)
+  dataset = datasets.load(config.data)
   fingerprint = require_data(workdir, dataset)
   model, state = restore(config, workdir, dataset.image_shape, which)
   evaluation = Evaluation(model, config)
@@ -171,7 +175,7 @@ def variant(config: ml_collections.ConfigDict, workdir: Path, which: str = LAST)
 def score(
   config: ml_collections.ConfigDict,
   sheet: Path,
-  dataset: data.Dataset,
+  dataset: splits.Dataset,
   evaluation: Evaluation,
   state: parallel.TrainState,
   costs: dict[str, Any],
@@ -205,7 +209,7 @@ def score(
   return found
 
 
-def beside(samples: np.ndarray, neighbours: np.ndarray, train: data.Images) -> np.ndarray:
+def beside(samples: np.ndarray, neighbours: np.ndarray, train: splits.Images) -> np.ndarray:
   """A sheet with a row for each sample (N, H, W, C): it, and the training images nearest to it."""
   rows = neighbours[: len(samples)]
   near = train[rows.ravel()].reshape(*rows.shape, *samples.shape[1:])

@@ -14,9 +14,10 @@ from pathlib import Path
 import jax
 import ml_collections
 
-from jaxgen import configuration, parallel, processes
+from jaxgen import configuration
+from jaxgen.devices import parallel, processes
 from jaxgen.errors import UserError
-from jaxgen.stopping import silence
+from jaxgen.training.stopping import silence
 
 
 def parser() -> argparse.ArgumentParser:
@@ -96,8 +97,8 @@ def lost(error: Exception) -> str:
 def run(options: argparse.Namespace, config: ml_collections.ConfigDict, workdir: Path) -> int:
   """Dispatches on the mode. Imports wait until the devices are chosen."""
   if options.mode == 'train':
-    from jaxgen.stopping import Stopped
-    from jaxgen.train import train
+    from jaxgen.training.loop import train
+    from jaxgen.training.stopping import Stopped
 
     try:
       train(config, workdir)

@@ -8,9 +8,8 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from jaxgen.metrics import s4_legacy
-from jaxgen.metrics.features import inception
-from jaxgen.metrics.inception_network import SIDE
+from jaxgen.features import inception, s4_legacy
+from jaxgen.features.inception_network import SIDE
 from tests.benchmarks import settings
 from tests.benchmarks.contender import Contender
 

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
-from jaxgen import flops
+from jaxgen.devices import flops
 
 DRAWS, DERIVATIONS = ('random_bits', 'random_gamma'), ('random_split', 'random_fold_in')
 

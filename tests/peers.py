@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxgen.metrics.inception_network import SIDE
+from jaxgen.features.inception_network import SIDE
 from tests.answers import (
   FILE,
   PREPARED,

@@ -7,7 +7,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxgen import configuration, flops, objective, parallel
+from jaxgen import configuration
+from jaxgen.devices import flops, parallel
+from jaxgen.objectives import base
 from tests import answers
 from tests.benchmarks import jaxgen_side, settings, tables, throughput
 from tests.benchmarks.contender import Contender, Measure
@@ -107,4 +109,4 @@ def test_objectives_are_built_for_every_setting() -> None:
     config = configuration.load(
       setting.source, None, [f'--config.{field}' for field in setting.overrides]
     )
-    objective.build(config, setting.image_shape)
+    base.build(config, setting.image_shape)

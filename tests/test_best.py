@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jaxgen import checkpoint, scores
+from jaxgen.evaluation import scores
+from jaxgen.features import pixels
 from jaxgen.main import main
-from jaxgen.metrics.features import pixels
+from jaxgen.training import checkpoint
 
 ROOT = Path(__file__).parent.parent
 SMALL = {

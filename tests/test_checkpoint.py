@@ -11,9 +11,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from jaxgen import checkpoint
-from jaxgen.checkpoint import Checkpoints
 from jaxgen.errors import UserError
+from jaxgen.training import checkpoint
+from jaxgen.training.checkpoint import Checkpoints
 
 
 def state(step: int) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """What every objective promises, checked on every experiment file; both found, not listed."""
 
-import pkgutil
 import re
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -13,9 +12,11 @@ import ml_collections
 import numpy as np
 import pytest
 
-import jaxgen.objectives
-from jaxgen import configuration, objective, parallel
-from jaxgen.objective import AXIS, Key, Metrics, Objective
+from jaxgen import configuration
+from jaxgen.devices import parallel
+from jaxgen.errors import offered
+from jaxgen.objectives import base
+from jaxgen.objectives.base import AXIS, Key, Metrics, Objective
 from tests.draws import check_keys
 
 ROOT = Path(__file__).parent.parent
@@ -63,7 +64,7 @@ def built(experiment: str) -> Objective:
   config = config_of(experiment)
   for section in optimizers_of(config):
     config[section].update(PLAIN)
-  return objective.build(config, SHAPE)
+  return base.build(config, SHAPE)
 
 
 def optimizers_of(config: ml_collections.ConfigDict) -> list[str]:
@@ -99,8 +100,9 @@ def leaves(tree: Any) -> list[np.ndarray]:
 
 
 def test_every_objective_has_an_experiment() -> None:
-  modules = {m.name for m in pkgutil.iter_modules(jaxgen.objectives.__path__)}
-  assert modules == {config_of(experiment).objective.name for experiment in EXPERIMENTS}
+  assert set(offered('jaxgen.objectives', 'build')) == {
+    config_of(experiment).objective.name for experiment in EXPERIMENTS
+  }
 
 
 def test_init_depends_on_the_key_alone(experiment: str) -> None:
@@ -277,5 +279,5 @@ def test_training_lowers_the_loss(experiment: str) -> None:
     config = config_of(experiment)
     for name in ('critic_optimizer', 'optimizer'):
       config[name].update({'learning_rate': 3e-3 if name == section else 0.0})
-    model = objective.build(config, SHAPE)
+    model = base.build(config, SHAPE)
     lowers(model, parallel.train_steps(model, 0, 0.9), f'{player}/loss')

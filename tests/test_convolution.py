@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgen import flops
+from jaxgen.devices import flops
 from jaxgen.layers import convolution
 
 

@@ -9,9 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgen import configuration, cost, flops, objective, parallel
+from jaxgen import configuration
+from jaxgen.devices import cost, flops, parallel
 from jaxgen.layers.convolution import convolve, kernel_gradient
-from jaxgen.objective import Objective
+from jaxgen.objectives import base
+from jaxgen.objectives.base import Objective
 
 ROOT = Path(__file__).parent.parent
 
@@ -70,7 +72,7 @@ def test_network_evaluations_of_experiments(experiment: str, evaluations: int) -
   config = configuration.load(str(ROOT / f'experiments/{experiment}.py'), None, [])
   if 'sampler' in config:
     config.sampler.steps = 5
-  model = objective.build(config, (8, 8, 1))
+  model = base.build(config, (8, 8, 1))
   params = jax.eval_shape(model.init, jax.random.key(0))[0]
   assert cost.network_evaluations(model, params) == evaluations
 
@@ -78,7 +80,7 @@ def test_network_evaluations_of_experiments(experiment: str, evaluations: int) -
 def test_training_flops_of_dense_networks_are_those_of_their_matrices() -> None:
   """2 operations a weight forward, 2 for its gradient, 2 for the input's but of the first layer."""
   config = configuration.load(str(ROOT / 'experiments/vae.py:mnist'), None, [])
-  model = objective.build(config, (28, 28, 1))
+  model = base.build(config, (28, 28, 1))
   expected = 4 * 784 * 400 + 6 * (400 * 40 + 20 * 400 + 400 * 784)
   update = parallel.train_steps(model, config.seed, config.ema_decay)
   state = jax.eval_shape(lambda: parallel.initial_state(model, config.seed))

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from jaxgen import configuration, data, sources
+from jaxgen import configuration, datasets
+from jaxgen.datasets import folder, order, splits
 from jaxgen.errors import UserError
 
 EXPERIMENTS = Path(__file__).parent.parent / 'experiments'
@@ -26,7 +27,7 @@ def section(name: str, **fields: object) -> ml_collections.ConfigDict:
   return configuration.load(f'{EXPERIMENTS}/vae.py:{name}', None, overrides).data
 
 
-def everything(dataset: data.Dataset) -> np.ndarray:
+def everything(dataset: splits.Dataset) -> np.ndarray:
   """All images of all splits, as rows in some order that only depends on the images."""
   splits = [split.images[np.arange(len(split.images))] for split in dataset]
   rows = np.concatenate(splits).reshape(sum(map(len, splits)), -1)
@@ -37,10 +38,10 @@ def everything(dataset: data.Dataset) -> np.ndarray:
 def test_a_batch_is_a_pure_function_of_seed_and_step(
   count: int, batch_size: int, seed: int, step: int
 ) -> None:
-  first = data.batch_rows(count, batch_size, seed, step)
-  data.epoch_order.cache_clear()
-  data.batch_rows(count, batch_size, seed, step + 7)
-  np.testing.assert_array_equal(data.batch_rows(count, batch_size, seed, step), first)
+  first = order.batch_rows(count, batch_size, seed, step)
+  order.epoch_order.cache_clear()
+  order.batch_rows(count, batch_size, seed, step + 7)
+  np.testing.assert_array_equal(order.batch_rows(count, batch_size, seed, step), first)
   assert len(first) == batch_size
   assert ((first >= 0) & (first < count)).all()
 
@@ -50,22 +51,22 @@ def test_every_image_is_seen_once_an_epoch(
   count: int, batch_size: int, seed: int, epochs: int
 ) -> None:
   steps = -(-count * epochs // batch_size)
-  rows = np.concatenate([data.batch_rows(count, batch_size, seed, s) for s in range(steps)])
+  rows = np.concatenate([order.batch_rows(count, batch_size, seed, s) for s in range(steps)])
   for epoch in np.split(rows[: count * epochs], epochs):
     np.testing.assert_array_equal(np.sort(epoch), np.arange(count))
 
 
 def test_epochs_and_seeds_differ_in_their_order() -> None:
-  orders = [tuple(data.epoch_order(100, seed, epoch)) for seed in range(5) for epoch in range(5)]
+  orders = [tuple(order.epoch_order(100, seed, epoch)) for seed in range(5) for epoch in range(5)]
   assert len(set(orders)) == 25
 
 
 @given(count=st.integers(3, 300), validation=st.floats(0.01, 0.6), test=st.floats(0.01, 0.6))
 def test_splits_are_disjoint_and_complete(count: int, validation: float, test: float) -> None:
   images = np.arange(count, dtype=np.uint8).reshape(count, 1, 1, 1)
-  split = data.Split(images, np.arange(count))
+  split = splits.Split(images, np.arange(count))
   try:
-    parts = data.hold_out(split, validation, test)
+    parts = splits.hold_out(split, validation, test)
   except UserError as error:
     assert 'cannot hold out' in str(error)  # noqa: PT017
     return
@@ -85,7 +86,7 @@ def test_prefetch_keeps_the_order_and_reads_one_step_ahead() -> None:
     return np.full(1, step)
 
   seen = []
-  for step, batch in data.prefetch(remember, range(3, 30, 3)):
+  for step, batch in order.prefetch(remember, range(3, 30, 3)):
     assert batch == step
     assert len(read) <= len(seen) + 2
     seen.append(step)
@@ -98,14 +99,14 @@ def test_prefetch_hands_on_an_error_in_its_turn() -> None:
       raise UserError('no such image')
     return np.zeros(1)
 
-  batches = data.prefetch(fail, range(5))
+  batches = order.prefetch(fail, range(5))
   assert [next(batches)[0] for _ in range(2)] == [0, 1]
   with pytest.raises(UserError, match='no such image'):
     next(batches)
 
 
 def test_digits_are_those_of_scikit_learn() -> None:
-  dataset = data.load(section('digits'))
+  dataset = datasets.load(section('digits'))
   bunch = load_digits()
   scaled = np.round(bunch.images * 255 / 16).astype(np.uint8).reshape(-1, 64)
   np.testing.assert_array_equal(everything(dataset), scaled[np.lexsort(scaled.T)])
@@ -118,7 +119,7 @@ def test_digits_are_those_of_scikit_learn() -> None:
 
 
 def test_digits_in_another_size() -> None:
-  assert data.load(section('digits', image_size=28, channels=3)).image_shape == (28, 28, 3)
+  assert datasets.load(section('digits', image_size=28, channels=3)).image_shape == (28, 28, 3)
 
 
 @pytest.fixture
@@ -136,9 +137,9 @@ def draw(tmp_path: Path) -> Callable[..., Path]:
   return write
 
 
-def load_folder(root: Path, **fields: object) -> data.Dataset:
+def load_folder(root: Path, **fields: object) -> splits.Dataset:
   fractions = {'validation_fraction': 0.25, 'test_fraction': 0.25}
-  return data.load(section('folder', path=root, **fractions, **fields))
+  return datasets.load(section('folder', path=root, **fractions, **fields))
 
 
 @pytest.mark.parametrize(('shape', 'channels'), [((9, 7), 1), ((9, 7, 3), 3), ((9, 7, 4), 3)])
@@ -176,10 +177,10 @@ def test_a_picture_is_turned_upright_and_16_bits_are_scaled(tmp_path: Path) -> N
   exif = turned.getexif()
   exif[0x0112] = 6  # rotate by a quarter
   turned.save(tmp_path / 'turned.jpg', exif=exif)
-  assert sources.read_file(tmp_path / 'turned.jpg', section('folder')).shape == (6, 4, 1)
+  assert folder.read_file(tmp_path / 'turned.jpg', section('folder')).shape == (6, 4, 1)
   deep = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)
   Image.fromarray(deep).save(tmp_path / 'deep.png')
-  found = sources.read_file(tmp_path / 'deep.png', section('folder'))
+  found = folder.read_file(tmp_path / 'deep.png', section('folder'))
   np.testing.assert_array_equal(found.ravel(), np.arange(256))
 
 
@@ -204,7 +205,7 @@ def test_images_on_demand_equal_images_in_memory(draw: Callable[..., Path]) -> N
   for kept, lazy in zip(memory, demand, strict=True):
     assert isinstance(kept.images, np.ndarray)
     assert not isinstance(lazy.images, np.ndarray)
-    rows = data.batch_rows(len(kept.images), 7, 0, 3)
+    rows = order.batch_rows(len(kept.images), 7, 0, 3)
     np.testing.assert_array_equal(kept.images[rows], lazy.images[rows])
     np.testing.assert_array_equal(kept.labels, lazy.labels)
 
@@ -244,7 +245,7 @@ def test_garbled_images_only_raise_user_errors(
   whole = path.read_bytes()
   path.write_bytes(whole[:place] + content + whole[place + len(content) :])
   try:
-    assert sources.read_file(path, section('folder')).dtype == np.uint8
+    assert folder.read_file(path, section('folder')).dtype == np.uint8
   except UserError as error:
     assert str(path) in str(error)  # noqa: PT017
 
@@ -259,13 +260,13 @@ needs_mnist = pytest.mark.skipif(
 @pytest.mark.slow
 @pytest.mark.filterwarnings('ignore')  # TensorFlow's
 def test_mnist_in_memory_and_on_demand() -> None:
-  dataset = data.load(section('mnist'))
+  dataset = datasets.load(section('mnist'))
   assert dataset.image_shape == (28, 28, 1)
   assert [len(split.images) for split in dataset] == [54_000, 6_000, 10_000]
   counts = np.bincount(np.concatenate([split.labels for split in dataset]))
   assert counts.tolist() == [6903, 7877, 6990, 7141, 6824, 6313, 6876, 7293, 6825, 6958]
   try:
-    demand = data.load(section('mnist', memory_limit=0))
+    demand = datasets.load(section('mnist', memory_limit=0))
   except UserError as error:
     assert 'prepared as tfrecord' in str(error)  # noqa: PT017
     return

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgen import parallel
+from jaxgen.devices import parallel
 from jaxgen.main import main
 
 ROOT = Path(__file__).parent.parent

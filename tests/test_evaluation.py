@@ -6,8 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgen import configuration, evaluation
+from jaxgen import configuration
 from jaxgen.errors import UserError
+from jaxgen.evaluation import held_out
 from tests import toy
 
 VAE = Path(__file__).parent.parent / 'experiments/vae.py'
@@ -22,8 +23,8 @@ def test_progress_says_how_long_the_rest_will_take(
 ) -> None:
   """About every ten seconds, at the pace so far, and not when all is done."""
   clock = iter([1000.0, 1005.0, 1080.0, 1085.0, 1200.0])
-  monkeypatch.setattr(evaluation.time, 'monotonic', lambda: next(clock))
-  passed = list(evaluation.progress(chunks(40, 10), 40, 'raw'))
+  monkeypatch.setattr(held_out.time, 'monotonic', lambda: next(clock))
+  passed = list(held_out.progress(chunks(40, 10), 40, 'raw'))
   np.testing.assert_array_equal(np.concatenate(passed), np.arange(40))
   assert capsys.readouterr().err == 'raw: 20 of 40 samples  ETA 1:20\n'
 
@@ -31,7 +32,7 @@ def test_progress_says_how_long_the_rest_will_take(
 @pytest.mark.parametrize(('wanted', 'sizes'), [(0, []), (4, [4]), (10, [10]), (25, [10, 10, 5])])
 def test_the_first_are_kept_as_they_pass(wanted: int, sizes: list[int]) -> None:
   kept: list[np.ndarray] = []
-  passed = list(evaluation.first(chunks(40, 10), wanted, kept))
+  passed = list(held_out.first(chunks(40, 10), wanted, kept))
   assert len(passed) == 4
   assert list(map(len, kept)) == sizes
   np.testing.assert_array_equal(np.concatenate([[], *kept]), np.arange(wanted))
@@ -41,7 +42,7 @@ def test_a_mean_that_is_not_finite_is_no_number() -> None:
   model = toy.halfway()._replace(evaluate=lambda params, image, key: {'nats': params['w']})
   config = configuration.execute(str(VAE))
   config.evaluation.batch_size = 4
-  measure = evaluation.Evaluation(model, config).measure
+  measure = held_out.Evaluation(model, config).measure
   images = np.zeros((5, *toy.SHAPE), np.uint8)
   assert measure({'w': jnp.float32(2.5)}, images) == {'nats': 2.5}
   with pytest.raises(UserError, match='nats is nan in evaluation'):

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgen import data, foreign, scores
-from jaxgen.metrics.features import pixels
+from jaxgen import datasets
+from jaxgen.evaluation import foreign, scores
+from jaxgen.features import pixels
 
 ARGUMENTS = ['--samples=samples.npz', '--data=digits']
 
@@ -33,7 +34,7 @@ def run(
 
 
 def test_foreign_samples_are_scored(run: Any, tmp_path: Path) -> None:
-  digits = data.load(foreign.config_of(foreign.parser().parse_args(ARGUMENTS)).data)
+  digits = datasets.load(foreign.config_of(foreign.parser().parse_args(ARGUMENTS)).data)
   np.savez(tmp_path / 'theirs.npz', digits.test.images[:100, ..., 0])
   (tmp_path / 'folder').mkdir()
   for i, image in enumerate(digits.test.images[:100]):

@@ -7,9 +7,9 @@ from typing import Any
 import jax
 import pytest
 
-from jaxgen import processes
+from jaxgen.devices import processes
+from jaxgen.devices.processes import Place
 from jaxgen.errors import UserError
-from jaxgen.processes import Place
 
 
 class Exit(Exception):

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import optax
 import pytest
 
-from jaxgen import configuration, optimizers
+from jaxgen import configuration
 from jaxgen.migration import modernise
+from jaxgen.objectives import optimizers
 
 EXPERIMENTS = Path(__file__).parent.parent / 'experiments'
 RATE = optax.constant_schedule(0.1)

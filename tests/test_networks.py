@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 
 import jaxgen.networks
-from jaxgen import configuration, objective
+from jaxgen import configuration
 from jaxgen.errors import UserError
 from jaxgen.layers.convolution import StridedConvolution
 from jaxgen.networks import convolutional, find_network, mlp
+from jaxgen.objectives import base
 
 ROOT = Path(__file__).parent.parent
 SHAPE = (8, 8, 3)
@@ -92,7 +93,7 @@ def test_every_model_refuses_a_network_of_the_wrong_role(
   config = configuration.execute(str(ROOT / 'experiments' / f'{experiment}.py'))
   config.network.name = name
   with pytest.raises(UserError, match=f"network.name='{name}' has no {role}: choose "):
-    objective.build(config, (8, 8, 1))
+    base.build(config, (8, 8, 1))
 
 
 def small(name: str, **fields: Any) -> nn.Module:

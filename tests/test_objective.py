@@ -8,10 +8,12 @@ from typing import Any
 import ml_collections
 import pytest
 
-from jaxgen import configuration, objective, optimizers
-from jaxgen.adversarial import game
+from jaxgen import configuration
 from jaxgen.errors import UserError
-from jaxgen.objectives import ddpm, flow_matching, vae
+from jaxgen.objectives import base, optimizers
+from jaxgen.objectives.adversarial.game import game
+from jaxgen.objectives.diffusion import ddpm, flow_matching
+from jaxgen.objectives.variational import vae
 
 EXPERIMENTS = Path(__file__).parent.parent / 'experiments'
 SHAPE = (8, 8, 1)
@@ -27,7 +29,7 @@ def test_an_authors_own_fault_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> 
 
   monkeypatch.setattr(vae, 'build', faulty)
   with pytest.raises(TypeError, match="object of type 'int' has no len"):
-    objective.build(config(), SHAPE)
+    base.build(config(), SHAPE)
 
 
 @pytest.mark.parametrize('section', ['objective', 'network', 'optimizer'])
@@ -35,7 +37,7 @@ def test_a_field_that_nothing_takes_is_named(section: str) -> None:
   fields = config()
   fields[section].momentun = 0.9
   with pytest.raises(UserError, match=r"objective 'vae' cannot be built .* 'momentun'"):
-    objective.build(fields, SHAPE)
+    base.build(fields, SHAPE)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +56,7 @@ def test_a_field_that_is_missing_is_named(experiment: str, field: str) -> None:
   section, _, name = field.rpartition('.')
   del (fields[section] if section else fields)[name]
   with pytest.raises(UserError, match=rf'cannot be built .*{name}'):
-    objective.build(fields, SHAPE)
+    base.build(fields, SHAPE)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxgen import optimizers
+from jaxgen.objectives import optimizers
 
 STEPS = 20
 

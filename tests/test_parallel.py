@@ -9,9 +9,10 @@ import numpy as np
 import optax
 import pytest
 
-from jaxgen import configuration, parallel
+from jaxgen import configuration
+from jaxgen.devices import parallel
 from jaxgen.images import from_uint8
-from jaxgen.objective import AXIS, Image, Key, Metrics, Objective, Params, descend
+from jaxgen.objectives.base import AXIS, Image, Key, Metrics, Objective, Params, descend
 
 RATE = 0.1
 

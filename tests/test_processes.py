@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from jaxgen import processes
+from jaxgen.devices import processes
 from jaxgen.errors import UserError
 
 NOWHERE: dict[str, str] = {}

@@ -5,7 +5,7 @@ import json
 import ml_collections
 import pytest
 
-from jaxgen.protocol import (
+from jaxgen.evaluation.protocol import (
   VERSION,
   Number,
   Protocol,

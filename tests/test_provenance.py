@@ -13,7 +13,9 @@ import jax
 import numpy as np
 import pytest
 
-from jaxgen import data, provenance
+from jaxgen import datasets
+from jaxgen.datasets import splits
+from jaxgen.evaluation import provenance
 from jaxgen.main import main
 from tests import toy
 from tests.toy import DATA, STEPS
@@ -49,23 +51,23 @@ def read(path: Path) -> dict[str, Any]:
   return json.loads(path.read_text())
 
 
-def changed(split: data.Split, row: int) -> data.Split:
+def changed(split: splits.Split, row: int) -> splits.Split:
   """A split whose image of this row differs in one pixel by one grey level."""
   images = split.images.copy()
   images[row, 1, 1, 0] += 1
   return split._replace(images=images)
 
 
-def many(split: data.Split, start: int) -> data.Split:
+def many(split: splits.Split, start: int) -> splits.Split:
   """200 distinct images: their rows' numbers, counted on from `start`."""
   numbers = np.arange(start, start + 200, dtype='>u4')
   return split._replace(images=numbers.view(np.uint8).reshape(200, 2, 2, 1))
 
 
-WIDE = data.Dataset(*(many(split, 1000 * i) for i, split in enumerate(DATA)))
+WIDE = splits.Dataset(*(many(split, 1000 * i) for i, split in enumerate(DATA)))
 
 
-def fingerprint(dataset: data.Dataset) -> dict[str, int | str]:
+def fingerprint(dataset: splits.Dataset) -> dict[str, int | str]:
   return provenance.fingerprint(dataset, provenance.image_hashes(dataset))
 
 
@@ -82,7 +84,7 @@ def test_one_pixel_of_one_image_is_noticed(split: str) -> None:
 
 
 def test_images_that_are_read_on_demand_are_not_read_for_it() -> None:
-  lazy = DATA.train._replace(images=data.Rows(DATA.train.images, np.arange(16)))
+  lazy = DATA.train._replace(images=splits.Rows(DATA.train.images, np.arange(16)))
   found = fingerprint(DATA._replace(train=lazy))
   whole = fingerprint(DATA)
   assert found == {name: value for name, value in whole.items() if name != 'train sha256'}
@@ -93,7 +95,7 @@ def test_copies_are_counted_between_splits() -> None:
   test, train = WIDE.test.images.copy(), WIDE.train.images
   test[[3, 50, 51]] = train[[7, 7, 199]]
   test[100] = WIDE.validation.images[0]
-  mixed = WIDE._replace(test=data.Split(test))
+  mixed = WIDE._replace(test=splits.Split(test))
   found = provenance.copies(provenance.image_hashes(mixed))
   assert found == {('test', 'train'): 3, ('test', 'validation'): 1}
 
@@ -103,7 +105,7 @@ def test_copies_are_said(
 ) -> None:
   with monkeypatch.context() as patch:
     images = np.concatenate([DATA.test.images[:5], DATA.train.images[:2]])
-    patch.setattr(data, 'load', lambda _: DATA._replace(test=data.Split(images)))
+    patch.setattr(datasets, 'load', lambda _: DATA._replace(test=splits.Split(images)))
     assert main([*toy.command(tmp_path / 'copied')]) == 0
     said = '2 of 7 test images are also train images, to the pixel'
     assert caplog.text.count(said) == 1
@@ -119,7 +121,7 @@ def test_other_data_than_the_run_began_with_are_not_evaluated(
   run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], split: str
 ) -> None:
   other = DATA._replace(**{split: changed(getattr(DATA, split), 5)})
-  monkeypatch.setattr(data, 'load', lambda _: other)
+  monkeypatch.setattr(datasets, 'load', lambda _: other)
   before = {path: path.stat().st_mtime_ns for path in run.iterdir()}
   assert main([f'--workdir={run}', '--mode=evaluate']) == 2
   error = capsys.readouterr().err

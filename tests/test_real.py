@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxgen import real
-from jaxgen.measure import Origin, Scores, score
-from jaxgen.metrics.features import Extracted, Features
+from jaxgen.evaluation import real
+from jaxgen.evaluation.measure import Origin, Scores, score
+from jaxgen.evaluation.protocol import Number, Protocol
+from jaxgen.evaluation.references import Reference, Seen
+from jaxgen.features import Extracted, Features
 from jaxgen.metrics.frechet import frechet_distance, moments
 from jaxgen.metrics.inception_score import inception_score
-from jaxgen.protocol import Number, Protocol
-from jaxgen.references import Reference, Seen
 
 CLASSES = 4
 ORIGIN = Origin('points')

@@ -8,8 +8,9 @@ import numpy as np
 import optax
 import pytest
 
-from jaxgen import objective, parallel
-from jaxgen.objective import AXIS, REDUCTIONS, Image, Key, Objective, Params, average, descend
+from jaxgen.devices import parallel
+from jaxgen.objectives import base
+from jaxgen.objectives.base import AXIS, REDUCTIONS, Image, Key, Objective, Params, average, descend
 from tests import test_contract as contract
 
 SHAPE, BATCH = (2, 2, 1), 32
@@ -48,7 +49,7 @@ def test_average_is_the_mean_over_the_whole_batch(reduction: str) -> None:
   values = jnp.asarray(RNG.normal(size=(4, 8, 3)), jnp.float32)
 
   def mean_of_squares(share: jax.Array) -> dict[str, jax.Array]:
-    with objective.reducing(reduction):
+    with base.reducing(reduction):
       return average(lambda value: {'square': value**2, 'first': value[0]}, share)
 
   found = jax.pmap(mean_of_squares, axis_name=AXIS, out_axes=None)(values)
@@ -72,7 +73,7 @@ def test_an_inner_jit_averages_as_the_run_does() -> None:
   sgd = optax.sgd(0.1)
   programs = {}
   for reduction in ('mean', 'ordered'):
-    with objective.reducing(reduction):
+    with base.reducing(reduction):
       step = jax.vmap(inner, in_axes=(None, None, 0), out_axes=None, axis_name=AXIS)
       state = sgd.init(jnp.float32(0))
       images = jnp.zeros((4, 4, *SHAPE))

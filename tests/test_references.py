@@ -5,13 +5,15 @@ from typing import Any
 
 import numpy as np
 
-from jaxgen import data, references
+from jaxgen import datasets
 from jaxgen.configuration import load
-from jaxgen.metrics.features import pixels
+from jaxgen.datasets import splits
+from jaxgen.evaluation import references
+from jaxgen.features import pixels
 
 
 def test_references_are_looked_at_once(tmp_path: Path) -> None:
-  digits = data.load(load('experiments/vae.py', None, []).data)
+  digits = datasets.load(load('experiments/vae.py', None, []).data)
   features = pixels.build(digits.image_shape)
   looked: list[int] = []
 
@@ -21,7 +23,7 @@ def test_references_are_looked_at_once(tmp_path: Path) -> None:
 
   watched = features._replace(extract=extract)
 
-  def found(images: data.Dataset) -> dict[str, references.Reference]:
+  def found(images: splits.Dataset) -> dict[str, references.Reference]:
     looked.clear()
     return references.references(images, watched, ('test', 'train'), tmp_path)
 
@@ -33,7 +35,7 @@ def test_references_are_looked_at_once(tmp_path: Path) -> None:
     for a, b in zip(first[name].seen, again[name].seen, strict=True):
       np.testing.assert_array_equal(a, b)
   # Other images, and damaged files, are looked at.
-  fewer = digits._replace(train=data.Split(digits.train.images[:50], digits.train.labels[:50]))
+  fewer = digits._replace(train=splits.Split(digits.train.images[:50], digits.train.labels[:50]))
   assert len(found(fewer)['train'].seen.features) == sum(looked) == 50
   for file in tmp_path.iterdir():
     file.write_bytes(file.read_bytes()[:100])
@@ -43,8 +45,8 @@ def test_references_are_looked_at_once(tmp_path: Path) -> None:
 
 def test_a_classifier_may_learn_from_all_images_that_are_not_for_testing() -> None:
   """Those of validation too, whatever share is held out for it, and never those of the test."""
-  parts = [data.Split(np.full((3, 2, 2, 1), i, np.uint8), np.full(3, i)) for i in range(3)]
-  images, labels, test, test_labels = references.labelled(data.Dataset(*parts))
+  parts = [splits.Split(np.full((3, 2, 2, 1), i, np.uint8), np.full(3, i)) for i in range(3)]
+  images, labels, test, test_labels = references.labelled(splits.Dataset(*parts))
   np.testing.assert_array_equal(labels, [0, 0, 0, 1, 1, 1])
   np.testing.assert_array_equal(images[:, 0, 0, 0], labels)
   np.testing.assert_array_equal(test[:, 0, 0, 0], [2, 2, 2])
@@ -52,5 +54,5 @@ def test_a_classifier_may_learn_from_all_images_that_are_not_for_testing() -> No
   for place, count in ((0, None), (1, 3), (2, None)):
     lacking = list(parts)
     lacking[place] = parts[place]._replace(labels=None)
-    found = references.labelled(data.Dataset(*lacking))
+    found = references.labelled(splits.Dataset(*lacking))
     assert (found if found is None else len(found[1])) == count

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from jaxgen import images
+from jaxgen.evaluation.protocol import Number, Protocol
 from jaxgen.main import main as train
-from jaxgen.protocol import Number, Protocol
 from jaxgen.report import groups, runs, tables
 from jaxgen.report import page as page_module
 from jaxgen.report.__main__ import main as report
@@ -242,8 +242,8 @@ def test_a_field_of_another_kind_is_left_out(
 
 def test_a_real_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
   monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
-  from jaxgen import scores
-  from jaxgen.metrics.features import pixels
+  from jaxgen.evaluation import scores
+  from jaxgen.features import pixels
 
   chosen = [pixels.build((8, 8, 1))]
   monkeypatch.setattr(scores, 'kinds', lambda *_: (chosen, 'no classifier in this test'))

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from jaxgen.protocol import Number
+from jaxgen.evaluation.protocol import Number
 from jaxgen.report import groups, runs
 
 from .test_report import FID, NAME, made, text, workdir

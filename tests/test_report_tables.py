@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from jaxgen.protocol import Number
+from jaxgen.evaluation.protocol import Number
 from jaxgen.report import groups, runs, tables
 
 from .test_report import FID, made, text, workdir

@@ -10,9 +10,10 @@ import ml_collections
 import numpy as np
 import pytest
 
-from jaxgen import configuration, data, measure, references, scores
-from jaxgen.metrics import s4_legacy
-from jaxgen.metrics.features import Features, classifier, pixels
+from jaxgen import configuration, datasets
+from jaxgen.datasets import splits
+from jaxgen.evaluation import measure, references, scores
+from jaxgen.features import Features, classifier, pixels, s4_legacy
 from jaxgen.metrics.inception_score import inception_score
 
 ROOT = Path(__file__).parent.parent
@@ -20,24 +21,24 @@ ORIGIN = measure.Origin('digits')
 
 
 @pytest.fixture(scope='module')
-def digits() -> data.Dataset:
+def digits() -> splits.Dataset:
   """Disjoint halves of the real digits as training and test images."""
   section = ml_collections.ConfigDict(
     {'name': 'digits', 'image_size': 0, 'channels': 0, 'memory_limit': 2**31}
   )
   section.validation_fraction, section.test_fraction = 0.05, 0.45
-  return data.load(section)
+  return datasets.load(section)
 
 
 @pytest.fixture(scope='module')
-def features(digits: data.Dataset) -> Features:
+def features(digits: splits.Dataset) -> Features:
   """Of a classifier with few features, so that few digits suffice for a covariance."""
   recipe = classifier.Recipe(dimension=16, steps=250)
   return classifier.build(*digits.train, *digits.test, recipe=recipe)
 
 
 @pytest.fixture(scope='module')
-def against(digits: data.Dataset, features: Features) -> dict[str, references.Reference]:
+def against(digits: splits.Dataset, features: Features) -> dict[str, references.Reference]:
   return references.references(digits, features)
 
 
@@ -70,7 +71,7 @@ def noisy(images: np.ndarray, amount: float) -> np.ndarray:
 
 
 def test_real_images_are_near_zero_and_noise_takes_them_away(
-  digits: data.Dataset, scored: Scored
+  digits: splits.Dataset, scored: Scored
 ) -> None:
   found = [scored(noisy(digits.test.images, amount)) for amount in (0.0, 20.0, 40.0, 80.0)]
   for metric in ('fid', 'kid'):
@@ -84,7 +85,9 @@ def test_real_images_are_near_zero_and_noise_takes_them_away(
   assert value(found[-1], 'unclaimed', '') > value(found[0], 'unclaimed', '')
 
 
-def test_both_references_are_reported_and_never_mixed(digits: data.Dataset, scored: Scored) -> None:
+def test_both_references_are_reported_and_never_mixed(
+  digits: splits.Dataset, scored: Scored
+) -> None:
   found = scored(digits.train.images)
   assert value(found, 'fid', 'train') < 1e-6 < value(found, 'fid', 'test')
   splits = {n.protocol.split for n in found.numbers if n.protocol.metric == 'kid_classifier'}
@@ -96,7 +99,7 @@ def test_both_references_are_reported_and_never_mixed(digits: data.Dataset, scor
   np.testing.assert_array_equal(found.neighbours[:, 0], np.arange(len(found.neighbours)))
 
 
-def test_removed_classes_are_named(digits: data.Dataset, scored: Scored) -> None:
+def test_removed_classes_are_named(digits: splits.Dataset, scored: Scored) -> None:
   kept = digits.test.images[~np.isin(digits.test.labels, (3, 7))]
   found = scored(kept)
   assert found.classes['missing'] == {'test': [3, 7], 'train': [3, 7]}
@@ -114,7 +117,7 @@ def test_removed_classes_are_named(digits: data.Dataset, scored: Scored) -> None
 
 
 def test_few_samples_leave_numbers_out_with_the_reason(
-  digits: data.Dataset, scored: Scored
+  digits: splits.Dataset, scored: Scored
 ) -> None:
   found = scored(digits.test.images[:12])
   reasons = {n.protocol.metric: n.reason for n in found.numbers if n.value is None}
@@ -123,7 +126,7 @@ def test_few_samples_leave_numbers_out_with_the_reason(
 
 
 def test_a_collapsed_model_keeps_the_numbers_that_mean_something(
-  digits: data.Dataset, scored: Scored
+  digits: splits.Dataset, scored: Scored
 ) -> None:
   found = scored(np.repeat(digits.test.images[:1], 50, axis=0))
   reasons = {n.protocol.metric: n.reason for n in found.numbers if n.value is None}
@@ -131,7 +134,7 @@ def test_a_collapsed_model_keeps_the_numbers_that_mean_something(
   assert value(found, 'missing_classes') == 9
 
 
-def test_one_reference_does(digits: data.Dataset, features: Features, against: Any) -> None:
+def test_one_reference_does(digits: splits.Dataset, features: Features, against: Any) -> None:
   seen = references.look([digits.test.images], [features])[0]
   only = measure.score(seen, {'train': against['train']}, features, ORIGIN)
   both = measure.score(seen, against, features, ORIGIN)
@@ -140,7 +143,7 @@ def test_one_reference_does(digits: data.Dataset, features: Features, against: A
   assert all(values[str(n.protocol)] == n.value for n in only.numbers)
 
 
-def test_several_seeds_give_mean_and_deviation(digits: data.Dataset, scored: Scored) -> None:
+def test_several_seeds_give_mean_and_deviation(digits: splits.Dataset, scored: Scored) -> None:
   halves = [scored(part) for part in np.array_split(digits.test.images[:400], 2)]
   sets = [
     [
@@ -163,10 +166,10 @@ def test_several_seeds_give_mean_and_deviation(digits: data.Dataset, scored: Sco
 
 
 def test_without_labels_class_numbers_are_left_out(
-  digits: data.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+  digits: splits.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
   monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
-  bare = data.Dataset(*(split._replace(labels=None) for split in digits))
+  bare = splits.Dataset(*(split._replace(labels=None) for split in digits))
   (chosen,), reason = references.kinds(bare)
   assert chosen.name == 'pixels'
   assert reason == references.NO_LABELS
@@ -182,7 +185,7 @@ def test_pixels_of_other_images_have_another_fingerprint() -> None:
 
 
 def scorer(
-  digits: data.Dataset, features: Features, monkeypatch: pytest.MonkeyPatch, *splits: str
+  digits: splits.Dataset, features: Features, monkeypatch: pytest.MonkeyPatch, *splits: str
 ) -> scores.Scorer:
   """Of these features, for a model with a sampler."""
   monkeypatch.setattr(scores, 'kinds', lambda *_: ([features], ''))
@@ -193,7 +196,7 @@ def scorer(
 
 
 def test_the_sampler_is_part_of_every_protocol(
-  digits: data.Dataset, features: Features, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+  digits: splits.Dataset, features: Features, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
   monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
   found = scorer(digits, features, monkeypatch, 'train').score([digits.test.images[:100]], 7)
@@ -205,7 +208,7 @@ def test_the_sampler_is_part_of_every_protocol(
 
 
 def test_real_images_stand_beside(
-  digits: data.Dataset, features: Features, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+  digits: splits.Dataset, features: Features, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
   monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
   both = scorer(digits, features, monkeypatch, 'test', 'train')
@@ -223,7 +226,7 @@ def test_real_images_stand_beside(
 
 
 def test_subsets_of_the_kernel_distance_follow_the_seed(
-  digits: data.Dataset, features: Features, against: dict[str, references.Reference]
+  digits: splits.Dataset, features: Features, against: dict[str, references.Reference]
 ) -> None:
   seen = references.look([digits.test.images[:105]], [features])[0]
   found = [
@@ -237,7 +240,7 @@ def test_subsets_of_the_kernel_distance_follow_the_seed(
 
 
 def test_errors_are_of_one_set(
-  digits: data.Dataset, features: Features, against: dict[str, references.Reference]
+  digits: splits.Dataset, features: Features, against: dict[str, references.Reference]
 ) -> None:
   seen = references.look([digits.test.images[:200]], [features])[0]
   found = measure.score(seen, against, features, ORIGIN)
@@ -252,15 +255,15 @@ def test_errors_are_of_one_set(
 
 def test_less_than_all_are_a_random_choice() -> None:
   """Folders and foreign samples are sorted by class."""
-  chosen = data.subset(3000, 1000)
+  chosen = splits.subset(3000, 1000)
   assert len(np.unique(chosen)) == 1000
   assert 1300 < np.mean(chosen) < 1700
-  np.testing.assert_array_equal(chosen, data.subset(3000, 1000))
-  np.testing.assert_array_equal(data.subset(10, 1000), np.arange(10))
+  np.testing.assert_array_equal(chosen, splits.subset(3000, 1000))
+  np.testing.assert_array_equal(splits.subset(10, 1000), np.arange(10))
 
 
 def test_the_legacy_distance_stands_beside_the_others(
-  digits: data.Dataset, features: Features, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+  digits: splits.Dataset, features: Features, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
   monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
   monkeypatch.setattr(scores, 'kinds', lambda *_: ([features], ''))

@@ -12,13 +12,16 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from jaxgen import configuration, data, objective, parallel
+from jaxgen import configuration
+from jaxgen.datasets import splits
+from jaxgen.devices import parallel
 from jaxgen.errors import UserError
-from jaxgen.evaluation import Evaluation
+from jaxgen.evaluation.held_out import Evaluation
 from jaxgen.images import to_uint8
 from jaxgen.main import main
 from jaxgen.metrics.frechet import frechet_distance, moments
-from jaxgen.objective import Image, Images, Key, Metrics, Params
+from jaxgen.objectives import base
+from jaxgen.objectives.base import Image, Images, Key, Metrics, Params
 from tests import toy
 from tests.toy import (
   DATA,
@@ -68,7 +71,7 @@ def evaluated(workdir: Path) -> dict[str, Any]:
   return json.loads((workdir / 'evaluation.json').read_text())
 
 
-def distance(split: data.Split, samples: np.ndarray) -> float:
+def distance(split: splits.Split, samples: np.ndarray) -> float:
   """The Fréchet distance of samples to a split in pixels' features."""
   seen = [x.reshape(len(x), -1) / np.float32(255) for x in (split.images, samples)]
   return frechet_distance(*map(moments, seen))
@@ -156,13 +159,13 @@ def by_class(count: int) -> np.ndarray:
 
 @pytest.mark.parametrize(('count', 'size'), [(3000, 1000), (1000, 100), (7, 3)])
 def test_a_subset_is_spread_over_all_rows(count: int, size: int) -> None:
-  rows = data.subset(count, size)
+  rows = splits.subset(count, size)
   assert len(rows) == size
   assert (np.diff(rows) > 0).all()
   assert 0 <= rows[0] <= rows[-1] < count
-  np.testing.assert_array_equal(rows, data.subset(count, size))
-  assert set(data.subset(count, size // 2)) <= set(rows)
-  np.testing.assert_array_equal(data.subset(count, count + 5), np.arange(count))
+  np.testing.assert_array_equal(rows, splits.subset(count, size))
+  assert set(splits.subset(count, size // 2)) <= set(rows)
+  np.testing.assert_array_equal(splits.subset(count, count + 5), np.arange(count))
   if count >= 1000:
     share = np.bincount(rows * 10 // count, minlength=10) / size
     assert (abs(share - 0.1) < 4 * np.sqrt(0.09 / size)).all()
@@ -189,7 +192,7 @@ def test_the_noise_of_an_image_is_that_of_its_row(trained: Path) -> None:
 
   config = configuration.load(None, trained, [])
   images = np.zeros((60, *SHAPE), np.uint8)
-  images[data.subset(60, 20)[13]] = 255
+  images[splits.subset(60, 20)[13]] = 255
   model, params = Evaluation(halfway()._replace(evaluate=masked), config), {'w': jnp.float32(0.0)}
   assert 60 * model.measure(params, images)['noise'] == pytest.approx(
     20 * model.measure(params, images, 20)['noise']
@@ -211,7 +214,7 @@ def test_samples_that_are_not_finite_are_neither_shown_nor_scored(
   bad = np.asarray(jax.vmap(jax.random.uniform)(keys)) < 0.02
   start = bad.argmax() // 16 * 16  # of the first such among the 16 that are drawn at once
   assert start > 0
-  monkeypatch.setattr(objective, 'build', lambda *_: model)
+  monkeypatch.setattr(base, 'build', lambda *_: model)
   before = {path: path.stat().st_mtime_ns for path in trained.iterdir()}
   for arguments in (
     ['--mode=sample', '--num_samples=200'],

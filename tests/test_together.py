@@ -7,9 +7,9 @@ import jax
 import numpy as np
 import pytest
 
-from jaxgen import parallel, processes
+from jaxgen.devices import parallel, processes
+from jaxgen.devices.processes import PeerFailed
 from jaxgen.errors import UserError
-from jaxgen.processes import PeerFailed
 
 
 class Peers:

@@ -4,10 +4,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from jaxgen.checkpoint import Checkpoints
 from jaxgen.main import main
-from jaxgen.stopping import StopRequests
-from jaxgen.writer import Writer
+from jaxgen.training.checkpoint import Checkpoints
+from jaxgen.training.stopping import StopRequests
+from jaxgen.training.writer import Writer
 from tests import toy
 
 

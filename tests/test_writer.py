@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from jaxgen import configuration, writer
+from jaxgen import configuration
+from jaxgen.training import writer
 
 CONFIG = configuration.load(f'{Path(__file__).parent.parent}/experiments/vae.py', None, [])
 STEPS = st.integers(0, 50)

@@ -14,8 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgen import data, objective
-from jaxgen.objective import Image, Images, Key, Keys, Metrics, Objective, Params
+from jaxgen import datasets
+from jaxgen.datasets import splits
+from jaxgen.objectives import base
+from jaxgen.objectives.base import Image, Images, Key, Keys, Metrics, Objective, Params
 
 ROOT = Path(__file__).parent.parent
 TRAIN, VALIDATION, TEST = 40, 120, 200  # the mean of every pixel, which differs by 20 from it
@@ -55,7 +57,7 @@ def halfway() -> Objective:
   def update(
     params: Params, opt_state: Any, images: Images, keys: Keys
   ) -> tuple[Params, Any, Metrics]:
-    mean = jax.lax.pmean(images.mean(), objective.AXIS)
+    mean = jax.lax.pmean(images.mean(), base.AXIS)
     return {'w': 0.5 * (params['w'] + mean)}, opt_state, {'loss': mean}
 
   def evaluate(params: Params, image: Image, key: Key) -> Metrics:
@@ -71,13 +73,13 @@ def halfway() -> Objective:
   return Objective(init, update, evaluate, sample, {'seen': seen})
 
 
-def grey(value: int, count: int) -> data.Split:
+def grey(value: int, count: int) -> splits.Split:
   """All 16 ways in which four pixels may lie 20 above or below a value, again and again."""
   signs = 1 - 2 * ((np.arange(count)[:, None] >> np.arange(4)) & 1)
-  return data.Split((value + 20 * signs).astype(np.uint8).reshape(count, *SHAPE))
+  return splits.Split((value + 20 * signs).astype(np.uint8).reshape(count, *SHAPE))
 
 
-DATA = data.Dataset(grey(TRAIN, 16), grey(VALIDATION, 32), grey(TEST, 64))
+DATA = splits.Dataset(grey(TRAIN, 16), grey(VALIDATION, 32), grey(TEST, 64))
 
 
 def command(workdir: Path) -> list[str]:
@@ -90,7 +92,7 @@ def command(workdir: Path) -> list[str]:
 def at_hand(folder: Path) -> Iterator[pytest.MonkeyPatch]:
   """Lets any config train that model on that data, with a cache in this folder."""
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(data, 'load', lambda _: DATA)
-    patch.setattr(objective, 'build', lambda *_: halfway())
+    patch.setattr(datasets, 'load', lambda _: DATA)
+    patch.setattr(base, 'build', lambda *_: halfway())
     patch.setenv('XDG_CACHE_HOME', str(folder / 'cache'))
     yield patch

@@ -6,7 +6,6 @@ from typing import Any
 
 import jinja2
 
-from jaxgen import __version__
 from jaxgen.report.groups import Groups, differences, group, repeated
 from jaxgen.report.plots import (
   MOST_CURVES,
@@ -19,7 +18,8 @@ from jaxgen.report.plots import (
 )
 from jaxgen.report.runs import Run, as_dict
 from jaxgen.report.tables import Cell, numbers, tables
-from jaxgen.writer import VALIDATION
+from jaxgen.training.writer import VALIDATION
+from jaxgen.version import __version__
 
 TEMPLATE = Path(__file__).with_name('template.html')
 

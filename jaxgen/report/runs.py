@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 from jaxgen import configuration
 from jaxgen.errors import UserError
+from jaxgen.evaluation.protocol import Number, of_a_plot, sampler_name
 from jaxgen.migration import modernise
-from jaxgen.protocol import Number, of_a_plot, sampler_name
-from jaxgen.writer import METRICS, SCORE, parse
+from jaxgen.training.writer import METRICS, SCORE, parse
 
 SHEETS = {'samples': ('figures/samples.png', 'grid.png'), 'neighbours': ('figures/neighbours.png',)}
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxgen.protocol import Number, deviation, several
+from jaxgen.evaluation.protocol import Number, deviation, several
 from jaxgen.report.groups import Groups
 from jaxgen.report.runs import Run, as_dict
 

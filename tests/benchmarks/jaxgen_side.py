@@ -8,10 +8,14 @@ import jax
 import ml_collections
 import numpy as np
 
-from jaxgen import configuration, cost, data, evaluation, flops, objective, parallel
+from jaxgen import configuration
+from jaxgen.datasets import order
+from jaxgen.devices import cost, flops, parallel
+from jaxgen.evaluation import held_out
+from jaxgen.features import classifier
 from jaxgen.images import from_uint8
-from jaxgen.metrics.features import classifier
 from jaxgen.networks import find_network
+from jaxgen.objectives import base
 from tests.benchmarks.contender import Contender, Work
 
 IMAGES = 60_000  # in memory, as many as MNIST has
@@ -49,7 +53,7 @@ def training(config: ml_collections.ConfigDict, shape: tuple[int, int, int]) -> 
   """
   configuration.validate(config, jax.device_count())
   images, stride = random_images(IMAGES, shape), config.steps_per_call
-  model = objective.build(config, shape)
+  model = base.build(config, shape)
   update, traced = (
     parallel.train_steps(model, config.seed, config.ema_decay, config.reduction) for _ in range(2)
   )  # the second, so that the first call's time has the tracing in it
@@ -59,8 +63,8 @@ def training(config: ml_collections.ConfigDict, shape: tuple[int, int, int]) -> 
 
   def read(step: int) -> np.ndarray:
     steps = range(step, step + stride)
-    order = [data.batch_rows(len(images), config.batch_size, config.seed, s) for s in steps]
-    rows = parallel.shard(np.stack(order), jax.device_count())
+    rows = [order.batch_rows(len(images), config.batch_size, config.seed, s) for s in steps]
+    rows = parallel.shard(np.stack(rows), jax.device_count())
     return images[rows.ravel()].reshape(*rows.shape, *images.shape[1:])
 
   operations = cost.training_flops(traced, state, read(0))
@@ -68,7 +72,7 @@ def training(config: ml_collections.ConfigDict, shape: tuple[int, int, int]) -> 
   def run(units: int) -> None:
     nonlocal state, done
     pending: list[Any] = []
-    for step, batches in data.prefetch(read, range(done, done + units * stride, stride)):
+    for step, batches in order.prefetch(read, range(done, done + units * stride, stride)):
       state, metrics = update(state, batches)
       pending.append(metrics)
       if (step + stride) % config.log_every == 0:
@@ -82,7 +86,7 @@ def training(config: ml_collections.ConfigDict, shape: tuple[int, int, int]) -> 
 
 def forward(config: ml_collections.ConfigDict, shape: tuple[int, int, int]) -> Work:
   """The denoising network alone; a unit is one batch, divided among the devices."""
-  network = find_network(config.network.name, 'Denoiser')(**objective.arguments(config.network))
+  network = find_network(config.network.name, 'Denoiser')(**base.arguments(config.network))
   images = random_images(config.batch_size, shape)
   times = np.arange(1, config.batch_size + 1, dtype=np.int32)
   zeros = np.zeros(shape, np.float32)
@@ -104,11 +108,11 @@ def forward(config: ml_collections.ConfigDict, shape: tuple[int, int, int]) -> W
 
 def sampling(config: ml_collections.ConfigDict, shape: tuple[int, int, int]) -> Work:
   """Samples as `--mode=sample` draws them; a unit is one batch, divided among the devices."""
-  model = objective.build(config, shape)
+  model = base.build(config, shape)
   params, _ = jax.jit(model.init)(jax.random.key(0))
   count = config.evaluation.batch_size
   config.evaluation.batch_size //= jax.device_count()
-  draw = evaluation.Evaluation(model, config)
+  draw = held_out.Evaluation(model, config)
   return Work(
     repeat(lambda: draw.samples(params, count)),
     1,

@@ -151,7 +151,7 @@ class UNet(nn.Module):
 
 
 class Classifier(nn.Module):
-  """`jaxgen.metrics.features.classifier.Classifier`: uint8 (N, C, H, W) -> features, logits."""
+  """`jaxgen.features.classifier.Classifier`: uint8 (N, C, H, W) -> features, logits."""
 
   def __init__(self, shape: Shape, dimension: int = 64, classes: int = 10) -> None:
     super().__init__()

@@ -23,7 +23,13 @@ import orbax.checkpoint as ocp
 ROOT = Path(__file__).parents[2]
 CONTEXT = multiprocessing.get_context('forkserver')
 CONTEXT.set_forkserver_preload(
-  ['jaxgen.train', 'jaxgen.inference', 'jaxgen.sources', 'sklearn.datasets', 'tensorboardX.summary']
+  [
+    'jaxgen.training.loop',
+    'jaxgen.inference',
+    'jaxgen.datasets.tfds',
+    'sklearn.datasets',
+    'tensorboardX.summary',
+  ]
 )
 FRUGAL = {
   'num_steps': 60,

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxgen import checkpoint
 from jaxgen.errors import UserError
 from jaxgen.main import main
+from jaxgen.training import checkpoint
 from tests.faults.processes import command, contents, records, run, state_digest
 
 STATE = {

@@ -11,9 +11,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from jaxgen import checkpoint
 from jaxgen.errors import UserError
 from jaxgen.main import main
+from jaxgen.training import checkpoint
 from tests.faults.processes import Process, command, contents, leftovers, run, state_digest
 
 WIDE = {'network__hidden': '(500,)'}  # checkpoints much larger than logs

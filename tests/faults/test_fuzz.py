@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgen import checkpoint, configuration, sources, workdir, writer
+from jaxgen import configuration
+from jaxgen.datasets import folder
 from jaxgen.errors import UserError
+from jaxgen.training import checkpoint, workdir, writer
 from tests.faults.processes import ROOT
 
 CONFIG = configuration.load(f'{ROOT}/experiments/vae.py', None, [])
@@ -24,8 +26,8 @@ READERS: dict[str, Callable[[Path], object]] = {
   'config.json': read_config,
   'run.json': lambda path: workdir.image_shape(path.parent),
   'metrics.jsonl': lambda path: writer.keep_until(path, 10**9),
-  'picture.png': lambda path: sources.read_file(path, CONFIG.data),
-  'picture.jpg': lambda path: sources.read_file(path, CONFIG.data),
+  'picture.png': lambda path: folder.read_file(path, CONFIG.data),
+  'picture.jpg': lambda path: folder.read_file(path, CONFIG.data),
   'checkpoints/7/SHA256SUMS': lambda path: checkpoint.restore(path.parents[1], STATE),
   'checkpoints/7/arrays.json': lambda path: checkpoint.restore(path.parents[1], STATE),
   'checkpoints/7/_METADATA': lambda path: checkpoint.restore(path.parents[1], STATE),

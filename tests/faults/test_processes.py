@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxgen import checkpoint, processes
+from jaxgen.devices import processes
+from jaxgen.training import checkpoint
 from tests.faults.processes import Process, command, contents, records, run, state_digest
 
 STEPS = 24

@@ -16,7 +16,7 @@ import pytest
 
 from jaxgen import configuration
 from jaxgen.main import main
-from jaxgen.writer import Writer
+from jaxgen.training.writer import Writer
 from tests.faults.processes import (
   ROOT,
   Process,

@@ -64,7 +64,7 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path: Path, figure: Callable[[str], N
 
 def sleep_in_an_update() -> None:
   """Makes the third update of a process take a minute."""
-  from jaxgen import parallel
+  from jaxgen.devices import parallel
 
   build = parallel.train_steps
 

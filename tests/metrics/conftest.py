@@ -7,10 +7,10 @@ import jax
 import numpy as np
 import pytest
 
-from jaxgen import data
+from jaxgen import datasets
 from jaxgen.configuration import load
-from jaxgen.metrics.features import Features, classifier
-from jaxgen.references import labelled
+from jaxgen.evaluation.references import labelled
+from jaxgen.features import Features, classifier
 from tests.answers import draw
 
 jax.config.update('jax_numpy_rank_promotion', 'raise')
@@ -28,7 +28,7 @@ class Digits(NamedTuple):
 @pytest.fixture(scope='session')
 def digits() -> Digits:
   """In a random order: rows are sorted by who wrote them."""
-  sets = labelled(data.load(load('experiments/vae.py', None, []).data))
+  sets = labelled(datasets.load(load('experiments/vae.py', None, []).data))
   train, test = (np.random.default_rng(0).permutation(len(labels)) for labels in sets[1::2])
   return Digits(*(part[train] for part in sets[:2]), *(part[test] for part in sets[2:]))
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxgen import data
-from jaxgen.foreign import add_data, data_of
-from jaxgen.metrics.features import classifier
+from jaxgen import datasets
+from jaxgen.evaluation.foreign import add_data, data_of
+from jaxgen.evaluation.references import labelled
+from jaxgen.features import classifier
 from jaxgen.metrics.frechet import frechet_distance, moments
-from jaxgen.references import labelled
 
 COUNT = 5000  # test images, at most
 
@@ -41,7 +41,7 @@ def main() -> None:
   parser.add_argument('--seeds', type=int, default=5, help='classifiers')
   parser.add_argument('--folder', type=Path, help='where trained classifiers are kept')
   options = parser.parse_args()
-  sets = labelled(data.load(data_of(options)))
+  sets = labelled(datasets.load(data_of(options)))
   found: dict[str, list[float]] = {}
   for seed in range(options.seeds):
     features = classifier.build(

@@ -7,15 +7,15 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from jaxgen import data
+from jaxgen import datasets
 from jaxgen.configuration import load as load_config
+from jaxgen.evaluation.references import labelled
+from jaxgen.features import Extracted, Features, classifier
 from jaxgen.metrics.balance import class_balance, class_frechet
 from jaxgen.metrics.coverage import manifold_overlap
-from jaxgen.metrics.features import Extracted, Features, classifier
 from jaxgen.metrics.frechet import frechet_distance, moments
 from jaxgen.metrics.kernel import kernel_distance
 from jaxgen.metrics.memorisation import memorisation
-from jaxgen.references import labelled
 
 from .conftest import Digits
 
@@ -123,7 +123,7 @@ def test_mnist_behaves_as_it_must(figure: Callable[[str], None]) -> None:
   """The table in the README: halves, train against test, noise, classes removed."""
   if 'TFDS_DATA_DIR' not in os.environ:
     pytest.skip('TFDS_DATA_DIR does not name a folder with MNIST prepared by tensorflow-datasets')
-  dataset = data.load(load_config('experiments/vae.py:mnist', None, []).data)
+  dataset = datasets.load(load_config('experiments/vae.py:mnist', None, []).data)
   train, (test, test_labels) = dataset.train.images, dataset.test
   features = classifier.build(*labelled(dataset))
   figure(f'classifier: {features.accuracy:.2%} of the test images right')

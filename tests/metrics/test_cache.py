@@ -7,7 +7,7 @@ from typing import BinaryIO
 import numpy as np
 import pytest
 
-from jaxgen.metrics import cache
+from jaxgen.features import cache
 
 ARRAYS = {'weights': np.arange(6, dtype=np.float32).reshape(2, 3), 'steps': np.array(7)}
 

@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxgen import classifiers, data, references
+from jaxgen import classifiers, datasets
 from jaxgen.configuration import load as load_config
+from jaxgen.datasets import splits
 from jaxgen.errors import UserError
-from jaxgen.metrics.features import Features, classifier, classifier_file
-from jaxgen.metrics.features.classifier import Recipe, WrongFileError
+from jaxgen.evaluation import references
+from jaxgen.features import Features, classifier, classifier_file
+from jaxgen.features.classifier import Recipe, WrongFileError
 from jaxgen.metrics.frechet import frechet_distance, moments
 
 from .conftest import Digits
@@ -35,8 +37,8 @@ def file(digits: Digits, tmp_path: Path) -> Path:
   return path
 
 
-def config(*overrides: str) -> data.Dataset:
-  return data.load(load_config('experiments/vae.py', None, list(overrides)).data)
+def config(*overrides: str) -> splits.Dataset:
+  return datasets.load(load_config('experiments/vae.py', None, list(overrides)).data)
 
 
 def test_every_file_that_comes_with_jaxgen_is_the_one_in_the_table() -> None:
@@ -120,7 +122,7 @@ def test_a_named_file_is_used_or_refused(file: Path, digits: Digits, tmp_path: P
   named = classifier_file.load(file)
   assert (features.fingerprint, features.dimension, reason) == (named.fingerprint, 16, '')
 
-  def refused(words: str, dataset: data.Dataset = dataset, path: Path = file) -> None:
+  def refused(words: str, dataset: splits.Dataset = dataset, path: Path = file) -> None:
     with pytest.raises(UserError, match=words) as raised:
       references.kinds(dataset, classifier_weights=str(path))
     assert str(raised.value).startswith('config.evaluation.classifier_weights')
@@ -130,7 +132,7 @@ def test_a_named_file_is_used_or_refused(file: Path, digits: Digits, tmp_path: P
   refused(r'takes images of shape \(8, 8, 1\), the data have \(16, 16, 1\)',
           config('--config.data.image_size=16'))  # fmt: skip
   refused('other images or labels', config('--config.data.test_fraction=0.3'))
-  bare = data.Dataset(*(split._replace(labels=None) for split in dataset))
+  bare = splits.Dataset(*(split._replace(labels=None) for split in dataset))
   refused('no labels', bare)
   classifier_file.save(file, named._replace(version=named.version - 1))
   refused('is of version')
@@ -226,7 +228,7 @@ def test_the_command_writes_a_file_for_a_dataset(
 PROGRAM = """
 import sys
 import numpy as np
-from jaxgen.metrics.features import classifier
+from jaxgen.features import classifier
 generator = np.random.default_rng(0)
 images = generator.integers(0, 256, (128, 18, 18, 1)).astype(np.uint8)
 labels = generator.integers(0, 10, 128)

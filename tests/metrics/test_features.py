@@ -3,15 +3,8 @@
 import numpy as np
 import pytest
 
-from jaxgen.metrics.features import (
-  Extracted,
-  Features,
-  classifier,
-  fingerprint,
-  in_chunks,
-  pixels,
-)
-from jaxgen.metrics.features.classifier import Recipe
+from jaxgen.features import Extracted, Features, classifier, fingerprint, in_chunks, pixels
+from jaxgen.features.classifier import Recipe
 
 from .conftest import Digits
 

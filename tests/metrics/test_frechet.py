@@ -9,14 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxgen.metrics import frechet
-from jaxgen.metrics.frechet import (
-  Moments,
-  frechet_distance,
-  merge,
-  moments,
-  standard_error,
-  update,
-)
+from jaxgen.metrics.frechet import Moments, frechet_distance, merge, moments, standard_error, update
 
 Draw = Callable[..., np.ndarray]
 

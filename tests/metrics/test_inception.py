@@ -9,9 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgen.metrics import s4_legacy
-from jaxgen.metrics.features import inception
-from jaxgen.metrics.inception_network import (
+from jaxgen.features import inception, s4_legacy
+from jaxgen.features.inception_network import (
   PUBLISHED,
   SIDE,
   BlockA,

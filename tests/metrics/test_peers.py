@@ -6,11 +6,10 @@ import jax
 import numpy as np
 import pytest
 
-from jaxgen.metrics import s4_legacy, torch_file
+from jaxgen.features import inception, s4_legacy, torch_file
+from jaxgen.features.inception_network import resize
 from jaxgen.metrics.coverage import manifold_overlap
-from jaxgen.metrics.features import inception
 from jaxgen.metrics.frechet import frechet_distance, moments
-from jaxgen.metrics.inception_network import resize
 from jaxgen.metrics.inception_score import inception_score
 from jaxgen.metrics.kernel import kernel_distance, squared_mmd
 from tests import answers, peers

@@ -6,8 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from jaxgen.metrics import s4_legacy
-from jaxgen.metrics.inception_network import SIDE
+from jaxgen.features import s4_legacy
+from jaxgen.features.inception_network import SIDE
 from tests.answers import legacy_weights
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jaxgen.metrics import torch_file
+from jaxgen.features import torch_file
 
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 SYSTEM = {'protocol_version': 1001, 'little_endian': True, 'type_sizes': {}}

@@ -2,7 +2,7 @@
 
   .venv/bin/pip install -r tests/mutation.txt
   .venv/bin/python -m tests.mutation --minutes=60 --seed=0 --output=/tmp/survivors.txt
-  .venv/bin/python -m tests.mutation --only=metrics --only=jaxgen/train.py
+  .venv/bin/python -m tests.mutation --only=metrics --only=jaxgen/training/loop.py
 
 Mutants are made by cosmic-ray's operators and two more (tests/mutation/operators.py) in the rooms
 of tests/mutation/rooms.py. First every test that guards a room runs once, which says what lines it

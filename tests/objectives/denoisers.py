@@ -8,16 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxgen import diffusion
-from jaxgen.objective import Objective
-from jaxgen.objectives.ddpm import ddpm
+from jaxgen.objectives.base import Objective
+from jaxgen.objectives.diffusion import process
+from jaxgen.objectives.diffusion.ddpm import ddpm
 
 SHAPE = (2, 2, 1)
 M, V = 0.2, 0.09  # of Gaussian data
 
 
 def tables(timesteps: int) -> np.ndarray:
-  return diffusion.alpha_bars('linear', timesteps)
+  return process.alpha_bars('linear', timesteps)
 
 
 class Exact(nn.Module):

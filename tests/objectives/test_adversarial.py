@@ -12,10 +12,11 @@ import optax
 import pytest
 from scipy import stats
 
-from jaxgen import configuration, parallel
-from jaxgen.adversarial import critic_slices, game, players
+from jaxgen import configuration
+from jaxgen.devices import parallel
 from jaxgen.networks import mlp
-from jaxgen.objective import AXIS, Image, Key, Metrics, Objective
+from jaxgen.objectives.adversarial.game import critic_slices, game, players
+from jaxgen.objectives.base import AXIS, Image, Key, Metrics, Objective
 
 ROOT = Path(__file__).parent.parent.parent
 SHAPE, LATENT = (2, 1, 1), 2

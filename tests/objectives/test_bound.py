@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jaxgen import diffusion
-from jaxgen.objective import AXIS
+from jaxgen.objectives import distributions
+from jaxgen.objectives.base import AXIS
+from jaxgen.objectives.diffusion import process
 from tests.objectives.denoisers import SHAPE, Blind, Exact, evaluate, model, tables
 
 BITS = 4 * np.log(2)
@@ -22,9 +23,9 @@ def test_normal_kl_equals_monte_carlo() -> None:
   q = stats.norm(difference, np.sqrt(variance_q))
   x = q.rvs((200_000, 3), random_state=RNG)
   log_ratio = (q.logpdf(x) - stats.norm(0, np.sqrt(variance_p)).logpdf(x)).sum(1)
-  actual = diffusion.normal_kl(jnp.asarray(difference), variance_q, variance_p)
+  actual = distributions.normal_kl(jnp.asarray(difference), variance_q, variance_p)
   np.testing.assert_allclose(log_ratio.mean(), actual, atol=5 * log_ratio.std() / 447)
-  assert diffusion.normal_kl(jnp.zeros(3), 0.3, 0.3) == 0.0
+  assert distributions.normal_kl(jnp.zeros(3), 0.3, 0.3) == 0.0
 
 
 LEVELS = np.arange(256) / 127.5 - 1.0
@@ -36,7 +37,7 @@ def test_discretized_likelihood_is_a_distribution_over_levels(
   mean: float, deviation: float
 ) -> None:
   """Probabilities sum to one and are differences of scipy's normal distribution function."""
-  log_p = jax.vmap(diffusion.discretized_log_likelihood, in_axes=(0, None, None))(
+  log_p = jax.vmap(distributions.discretized_log_likelihood, in_axes=(0, None, None))(
     jnp.asarray(LEVELS, jnp.float32), jnp.float32(mean), deviation
   )
   np.testing.assert_allclose(np.exp(np.asarray(log_p, np.float64)).sum(), 1.0, rtol=1e-3)
@@ -51,7 +52,9 @@ def test_discretized_likelihood_is_a_distribution_over_levels(
 
 
 def test_discretized_likelihood_has_a_gradient_everywhere() -> None:
-  gradient = jax.vmap(jax.grad(diffusion.discretized_log_likelihood, argnums=1), (0, None, None))
+  gradient = jax.vmap(
+    jax.grad(distributions.discretized_log_likelihood, argnums=1), (0, None, None)
+  )
   for mean in (-1.5, 0.0, 0.9):
     values = gradient(jnp.asarray(LEVELS, jnp.float32), jnp.float32(mean), 0.0074)
     assert np.isfinite(values).all()
@@ -63,8 +66,8 @@ def test_discretized_likelihood_has_a_gradient_everywhere() -> None:
 @pytest.mark.parametrize('variance', ['small', 'large'])
 def test_weights_of_the_bound_are_the_papers(variance: str) -> None:
   """L_{t-1} = beta^2 / (2 sigma^2 alpha (1 - alpha_bar)) |eps - eps_theta|^2 + C (eq. 12)."""
-  beta, abar = diffusion.linear_betas(100), diffusion.alpha_bars('linear', 100)
-  kernel = jax.tree.map(np.asarray, diffusion.kernel(abar, variance))
+  beta, abar = process.linear_betas(100), process.alpha_bars('linear', 100)
+  kernel = jax.tree.map(np.asarray, process.kernel(abar, variance))
   for t in range(2, 101):
     b = beta[t - 1]
     sigma2 = b * ((1 - abar[t - 1]) / (1 - abar[t]) if variance == 'small' else 1.0)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jaxgen import diffusion
-from jaxgen.objective import Objective
+from jaxgen.objectives.base import Objective
+from jaxgen.objectives.diffusion import process
 from tests.objectives.denoisers import SHAPE, Blind, Exact, M, V, model, tables
 
 
@@ -24,7 +24,7 @@ def maps(
 ) -> Iterator[tuple[float, float, float]]:
   """With `Exact`, each step is x -> slope x + offset + deviation eps."""
   abar = tables(timesteps)
-  table = diffusion.reverse_steps(abar, diffusion.sampling_times(timesteps, steps), eta, variance)
+  table = process.reverse_steps(abar, process.sampling_times(timesteps, steps), eta, variance)
   for t, from_x_0, from_x_t, deviation in zip(*table, strict=True):
     gain = np.sqrt(abar[t]) * V / (abar[t] * V + 1 - abar[t])  # E[x_0 | x_t] = M + gain (x_t - ...)
     yield from_x_0 * gain + from_x_t, from_x_0 * (1 - gain * np.sqrt(abar[t])) * M, deviation

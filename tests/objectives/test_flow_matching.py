@@ -11,8 +11,8 @@ import optax
 import pytest
 from scipy import stats
 
-from jaxgen.objective import AXIS
-from jaxgen.objectives.flow_matching import flow_matching, interpolate, velocity
+from jaxgen.objectives.base import AXIS
+from jaxgen.objectives.diffusion.flow_matching import flow_matching, interpolate, velocity
 
 MEAN, DEVIATION = 0.4, 0.3
 SHAPE = (2, 2, 1)

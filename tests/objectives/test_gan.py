@@ -10,7 +10,7 @@ from scipy import stats
 from scipy.special import expit
 
 from jaxgen import configuration
-from jaxgen.objectives import gan
+from jaxgen.objectives.adversarial import gan
 
 ROOT = Path(__file__).parent.parent.parent
 GRID = np.linspace(-12.0, 12.0, 4001)

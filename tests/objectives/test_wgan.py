@@ -12,10 +12,10 @@ import pytest
 from scipy import stats
 
 from jaxgen import configuration
-from jaxgen.adversarial import leaky_relu
 from jaxgen.networks import mlp
-from jaxgen.objective import AXIS, Objective, descend
-from jaxgen.objectives import wgan
+from jaxgen.objectives.adversarial import wgan
+from jaxgen.objectives.adversarial.game import leaky_relu
+from jaxgen.objectives.base import AXIS, Objective, descend
 
 ROOT = Path(__file__).parent.parent.parent
 PENALTY = 10.0

@@ -1,0 +1,34 @@
+"""Images that are read one by one, and brought to one size."""
+
+from typing import Any
+
+import ml_collections
+import numpy as np
+from PIL import Image as PillowImage
+
+from jaxgen import images
+
+
+def fit_array(image: np.ndarray, config: ml_collections.ConfigDict) -> np.ndarray:
+  """Resizes, crops and converts one uint8 (H, W, C) image as configured."""
+  picture = PillowImage.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
+  return images.fit(picture, config.image_size, config.channels or image.shape[-1])
+
+
+class OnDemand:
+  """Images read one by one when indexed, for datasets larger than memory."""
+
+  def __init__(self, read: Any, count: int) -> None:
+    self.read = read  # row -> uint8 (H, W, C)
+    self.shape = (count, *read(0).shape)
+
+  def __len__(self) -> int:
+    return self.shape[0]
+
+  def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+    return np.stack([self.read(int(row)) for row in rows])
+
+
+def in_memory_if_it_fits(lazy: OnDemand, limit: int) -> np.ndarray | OnDemand:
+  """All the images as one array where they take at most `limit` bytes."""
+  return lazy[np.arange(len(lazy))] if np.prod(lazy.shape) <= limit else lazy

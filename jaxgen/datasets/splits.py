@@ -1,0 +1,83 @@
+"""A dataset's three splits, and how they are divided."""
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from jaxgen.errors import UserError
+
+
+class Images(Protocol):
+  """uint8 (N, H, W, C), read by index: a numpy array, or anything that reads on demand."""
+
+  shape: tuple[int, ...]
+
+  def __len__(self) -> int: ...
+
+  def __getitem__(self, rows: np.ndarray) -> np.ndarray: ...
+
+
+class Split(NamedTuple):
+  """Some images of a dataset and, where it has any, their labels as int64 (N,)."""
+
+  images: Images
+  labels: np.ndarray | None = None
+
+  def take(self, rows: np.ndarray) -> 'Split':
+    """The images of these rows, still unread where images are read on demand."""
+    images = self.images
+    chosen = images[rows] if isinstance(images, np.ndarray) else Rows(images, rows)
+    return Split(chosen, None if self.labels is None else self.labels[rows])
+
+
+class Rows:
+  """Some rows of images that are read on demand."""
+
+  def __init__(self, images: Images, rows: np.ndarray) -> None:
+    self.images, self.rows = images, rows
+    self.shape = (len(rows), *images.shape[1:])
+
+  def __len__(self) -> int:
+    return len(self.rows)
+
+  def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+    return self.images[self.rows[rows]]
+
+
+class Dataset(NamedTuple):
+  """Three disjoint splits of one dataset."""
+
+  train: Split
+  validation: Split
+  test: Split
+
+  @property
+  def image_shape(self) -> tuple[int, int, int]:
+    """(H, W, C) of every image."""
+    return tuple(self.train.images.shape[1:])
+
+
+def hold_out(split: Split, *fractions: float) -> tuple[Split, ...]:
+  """Splits off fractions in a fixed random order: (the rest, then one split for each fraction).
+
+  Raises:
+    UserError: a split would be empty.
+  """
+  count = len(split.images)
+  sizes = [round(fraction * count) for fraction in fractions]
+  if min(sizes) < 1 or sum(sizes) >= count:
+    raise UserError(
+      f'cannot hold out {" and ".join(map(str, fractions))} of {count} images: change '
+      '--config.data.validation_fraction and test_fraction, or bring more images'
+    )
+  order = np.random.default_rng(0).permutation(count)
+  bounds = np.cumsum((count - sum(sizes), *sizes))
+  return tuple(split.take(np.sort(rows)) for rows in np.split(order, bounds[:-1]))
+
+
+def subset(count: int, size: int) -> np.ndarray:
+  """Which of `count` images stand for all where fewer are wanted: sorted, the same every time.
+
+  The first ones would not do: files are sorted by class. A larger subset holds the smaller ones.
+  """
+  return np.sort(np.random.default_rng(0).permutation(count)[:size])

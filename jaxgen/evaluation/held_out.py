@@ -1,0 +1,141 @@
+"""What a trained model is worth: held-out means, samples and figures, of any parameters."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from jaxgen import images
+from jaxgen.datasets import splits
+from jaxgen.devices.parallel import map_images, purpose_key
+from jaxgen.errors import UserError
+from jaxgen.objectives.base import Image, Key, Metrics, Objective, Params
+
+FIGURE_ROWS = 8  # images that an objective's own figures show
+GRID = 100  # samples in a sheet
+SAY_EVERY = 10.0  # seconds
+
+# Purposes of samples: a step that was chosen for its samples must be judged by others.
+REPORTED, CHOOSING = 'sample', 'select'
+
+WAY_OUT = (
+  'choose another sampler or more of its steps, or train in a new --workdir with a lower '
+  'optimizer.learning_rate or with optimizer.clip_norm'
+)
+
+
+class Evaluation:
+  """An objective's per-image functions, compiled once, over all devices.
+
+  Randomness comes from the seed, a purpose and the image's index, so that two evaluations of the
+  same parameters agree, and sample i is the same whatever the number of samples or devices.
+  """
+
+  def __init__(self, objective: Objective, config: ml_collections.ConfigDict) -> None:
+    evaluate_key = purpose_key(config.seed, 'evaluate')
+    self._seed = config.seed
+
+    def measure(params: Params, image: jax.Array, index: jax.Array) -> Metrics:
+      key = jax.random.fold_in(evaluate_key, index)
+      return objective.evaluate(params, images.from_uint8(image), key)
+
+    def draw(model: tuple[Params, Key], index: jax.Array) -> tuple[Image, jax.Array]:
+      params, key = model
+      image = objective.sample(params, jax.random.fold_in(key, index))
+      return images.to_uint8(image), jnp.isfinite(image).all()  # NaN becomes a black pixel
+
+    self._measure = map_images(measure, config.evaluation.batch_size)
+    self._draw = map_images(draw, config.evaluation.batch_size)
+    self._figures = {name: jax.jit(figure) for name, figure in objective.figures.items()}
+    self._figure_key = purpose_key(config.seed, 'figures')
+
+  def measure(
+    self, params: Params, split: splits.Images, size: int | None = None
+  ) -> dict[str, float]:
+    """Means of the objective's metrics over a split, or `size` images of it, in float64.
+
+    An image's index is its row in the split, however many are looked at.
+
+    Raises:
+      UserError: a mean is not finite.
+    """
+    rows = splits.subset(len(split), len(split) if size is None else size)
+    totals: dict[str, float] = {}
+    for chunk in self._measure(params, splits.Rows(split, rows), rows):
+      for name, values in chunk.items():
+        totals[name] = totals.get(name, 0.0) + float(np.sum(values, dtype=np.float64))
+    means = {name: total / len(rows) for name, total in totals.items()}
+    require_finite(means, 'in evaluation')
+    return means
+
+  def samples(
+    self, params: Params, count: int, seed: int | None = None, purpose: str = REPORTED
+  ) -> Iterator[np.ndarray]:
+    """Samples 0 ... count - 1 of a seed, the config's by default: chunks of uint8 (n, H, W, C).
+
+    Raises:
+      UserError: some are not finite.
+    """
+    key = purpose_key(self._seed if seed is None else seed, purpose)
+    done = 0
+    for drawn, finite in self._draw((params, key), np.arange(count)):
+      if not finite.all():
+        raise UserError(
+          f'{np.sum(~finite)} of the samples {done} to {done + len(drawn) - 1} are not finite, '
+          f'the first is sample {done + int(np.argmin(finite))}: {WAY_OUT}'
+        )
+      yield drawn
+      done += len(drawn)
+
+  def figures(self, params: Params, split: splits.Images) -> dict[str, np.ndarray]:
+    """The objective's own figures of a few images: uint8 (rows, columns, H, W, C) by name.
+
+    Raises:
+      UserError: one is not finite.
+    """
+    params = jax.device_get(params)  # else every device that holds them would draw them all
+    shown = images.from_uint8(jnp.asarray(split[splits.subset(len(split), FIGURE_ROWS)]))
+    drawn = {name: draw(params, shown, self._figure_key) for name, draw in self._figures.items()}
+    for name, figure in drawn.items():
+      if not jnp.isfinite(figure).all():
+        raise UserError(f'the figure {name!r} is not finite: {WAY_OUT}')
+    return {name: np.asarray(images.to_uint8(figure)) for name, figure in drawn.items()}
+
+
+def progress(chunks: Iterable[np.ndarray], count: int, name: str) -> Iterator[np.ndarray]:
+  """Passes samples on, and says on stderr about every ten seconds how many there are, with ETA."""
+  began = said = time.monotonic()
+  done = 0
+  for chunk in chunks:
+    yield chunk
+    done += len(chunk)
+    now = time.monotonic()
+    if now - said > SAY_EVERY and done < count:
+      said = now
+      left = round((now - began) / done * (count - done))
+      line = f'{name}: {done} of {count} samples  ETA {left // 60}:{left % 60:02d}'
+      print(line, file=sys.stderr, flush=True)
+
+
+def first(chunks: Iterable[np.ndarray], count: int, keep: list[np.ndarray]) -> Iterator[np.ndarray]:
+  """Passes chunks on, and puts the first `count` images into `keep`."""
+  for chunk in chunks:
+    wanted = count - sum(map(len, keep))
+    if wanted > 0:
+      keep.append(chunk[:wanted])
+    yield chunk
+
+
+def require_finite(metrics: dict[str, Any], where: str) -> None:
+  """Raises UserError naming the first metric that is not finite."""
+  for name, value in metrics.items():
+    if not np.isfinite(value):
+      raise UserError(
+        f'{name} is {value} {where}: the run has diverged. The last good checkpoint is kept; lower '
+        'optimizer.learning_rate or set optimizer.clip_norm, in a new --workdir'
+      )

@@ -1,0 +1,64 @@
+"""Generative adversarial network (Goodfellow et al. 2014).
+
+Symbols: G generator, D discriminator with values in (0, 1); here the critic f is its logit,
+D = sigmoid(f). V(G, D) = E log D(x) + E log(1 - D(G(z))), -2 log 2 at the equilibrium.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import ml_collections
+
+from jaxgen.objectives.adversarial.game import Critic, game, players
+from jaxgen.objectives.base import Image, Key, Metrics, Objective, arguments
+
+
+def value(real_logit: jax.Array, fake_logit: jax.Array) -> jax.Array:
+  """log D(x) + log(1 - D(G(z))), the integrand of V(G, D) (eq. 1)."""
+  return nn.log_sigmoid(real_logit) + nn.log_sigmoid(-fake_logit)
+
+
+def minimax(fake_logit: jax.Array) -> jax.Array:
+  """log(1 - D(G(z))), the generator's part of V (eq. 1); flat where D is sure of itself."""
+  return nn.log_sigmoid(-fake_logit)
+
+
+def non_saturating(fake_logit: jax.Array) -> jax.Array:
+  """-log D(G(z)): the same fixed point, a stronger gradient early on (sec. 3)."""
+  return -nn.log_sigmoid(fake_logit)
+
+
+GENERATOR_LOSSES = {'minimax': minimax, 'non_saturating': non_saturating}
+
+
+def discriminator_loss(f: Critic, real: Image, fake: Image, key: Key) -> tuple[jax.Array, Metrics]:
+  """-V(G, D), with how far V is from its value -2 log 2 at the equilibrium."""
+  del key
+  real_logit, fake_logit = f(real), f(fake)
+  v = value(real_logit, fake_logit)
+  return -v, {
+    'value_above_equilibrium_nats': v + 2.0 * jnp.log(2.0),
+    'd_real': nn.sigmoid(real_logit),
+    'd_fake': nn.sigmoid(fake_logit),
+  }
+
+
+def build(config: ml_collections.ConfigDict, image_shape: tuple[int, int, int]) -> Objective:
+  """The GAN that a config describes."""
+  hyperparameters = arguments(config.objective)
+  name = hyperparameters.pop('generator_loss')
+  if name not in GENERATOR_LOSSES:
+    raise ValueError(
+      f'objective.generator_loss={name!r}; choose one of {", ".join(GENERATOR_LOSSES)}'
+    )
+
+  def generator_loss(f: Critic, real: Image, fake: Image, key: Key) -> tuple[jax.Array, Metrics]:
+    del real, key
+    return GENERATOR_LOSSES[name](f(fake)), {}
+
+  return game(
+    critic_loss=discriminator_loss,
+    generator_loss=generator_loss,
+    **players(config, image_shape),
+    **hyperparameters,
+  )

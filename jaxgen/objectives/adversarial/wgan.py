@@ -1,0 +1,81 @@
+"""Wasserstein GAN (Arjovsky et al. 2017), with clipped weights or a gradient penalty.
+
+Symbols: f critic, G(z) fake. W(p, p_G) = sup over 1-Lipschitz f of E f(x) - E f(G(z))
+(Kantorovich-Rubinstein; eq. 2). Clipping keeps f K-Lipschitz for an unknown K, so that the
+estimate is K times W; the penalty of Gulrajani et al. 2017 aims at K = 1.
+"""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import optax
+
+from jaxgen.objectives.adversarial.game import Critic, game, players
+from jaxgen.objectives.base import Image, Key, Metrics, Objective, Params, arguments
+
+
+def distance(f: Critic, real: Image, fake: Image) -> jax.Array:
+  """f(x) - f(G(z)), the integrand of the dual form (eq. 2)."""
+  return f(real) - f(fake)
+
+
+def slope(f: Critic, real: Image, fake: Image, key: Key) -> jax.Array:
+  """|grad f| at a point drawn uniformly between x and G(z) (Gulrajani et al. 2017, alg. 1)."""
+  alpha = jax.random.uniform(key)
+  gradient = jax.grad(f)(alpha * real + (1.0 - alpha) * fake)
+  return optax.safe_norm(gradient.ravel(), 0.0)  # whose own gradient at 0 is 0, not NaN
+
+
+def critic_loss(
+  f: Critic, real: Image, fake: Image, key: Key, penalty: float
+) -> tuple[jax.Array, Metrics]:
+  """-(f(x) - f(G(z))) + lambda (slope - 1)^2 (Gulrajani et al. 2017, eq. 3); lambda may be 0."""
+  w = distance(f, real, fake)
+  loss = -w + penalty * (slope(f, real, fake, key) - 1.0) ** 2 if penalty else -w
+  return loss, {'distance_in_critic_units': w}
+
+
+def generator_loss(f: Critic, real: Image, fake: Image, key: Key) -> tuple[jax.Array, Metrics]:
+  """-f(G(z)), with the slope of the critic that has just been trained."""
+  return -f(fake), {'critic_slope': slope(f, real, fake, key)}
+
+
+def clip_weights(critic: Params, window: float) -> Params:
+  """Weights and biases into [-window, window] (Arjovsky et al. 2017, alg. 1).
+
+  Scales of normalisations, which begin at 1, into [-1, 1]: the small window would silence them,
+  and the set of critics stays compact all the same.
+  """
+
+  def clip(path: tuple[Any, ...], weight: jax.Array) -> jax.Array:
+    limit = 1.0 if path[-1].key == 'scale' else window
+    return jnp.clip(weight, -limit, limit)
+
+  return jax.tree_util.tree_map_with_path(clip, critic)
+
+
+def build(config: ml_collections.ConfigDict, image_shape: tuple[int, int, int]) -> Objective:
+  """The WGAN that a config describes.
+
+  Raises:
+    ValueError: an unknown constraint, or a window or penalty that is not positive.
+  """
+  hyperparameters = arguments(config.objective)
+  constraint = hyperparameters.pop('constraint')
+  clip, penalty = hyperparameters.pop('clip'), hyperparameters.pop('penalty')
+  if constraint not in ('clip', 'penalty'):
+    raise ValueError(f'objective.constraint={constraint!r}; choose clip or penalty')
+  if min(clip, penalty) <= 0:
+    raise ValueError(f'objective.clip={clip} and objective.penalty={penalty} must be positive')
+  if constraint == 'clip':
+    penalty = 0.0
+    hyperparameters['project'] = partial(clip_weights, window=clip)
+  return game(
+    critic_loss=partial(critic_loss, penalty=penalty),
+    generator_loss=generator_loss,
+    **players(config, image_shape),
+    **hyperparameters,
+  )

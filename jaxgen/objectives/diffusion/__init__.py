@@ -1,0 +1,1 @@
+"""Models that find their way through noise."""

@@ -1,0 +1,1 @@
+"""The loop and the folder of a run: checkpoints, records, signals."""

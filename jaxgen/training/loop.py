@@ -1,0 +1,286 @@
+"""Assemble, restore, loop: training any objective, resumable at every step."""
+
+import itertools
+import math
+import sys
+import time
+from contextlib import ExitStack
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import ml_collections
+import numpy as np
+from clu import parameter_overview
+
+from jaxgen import configuration, datasets
+from jaxgen.datasets import order, splits
+from jaxgen.devices import cost, parallel, processes
+from jaxgen.evaluation import held_out
+from jaxgen.evaluation.held_out import CHOOSING, GRID, Evaluation, first, require_finite
+from jaxgen.evaluation.provenance import fingerprint, image_hashes
+from jaxgen.objectives import base
+from jaxgen.training.checkpoint import Checkpoints
+from jaxgen.training.stopping import StopRequests
+from jaxgen.training.workdir import claim, describe
+from jaxgen.training.writer import SCORE, VALIDATION, Writer
+
+if TYPE_CHECKING:
+  from jaxgen.evaluation.scores import Scorer
+
+
+def train(config: ml_collections.ConfigDict, workdir: Path) -> None:
+  """Trains until config.num_steps, resuming from the workdir's newest whole checkpoint.
+
+  Raises:
+    UserError: bad config, data or workdir, or a loss that is not finite.
+    PeerFailed: another process found one.
+    Stopped: SIGTERM or SIGINT arrived, or nobody reads the output any more.
+  """
+  with ExitStack() as stack:
+    with processes.together():
+      run, state = prepare(config, workdir, stack)
+    with processes.together():
+      if not processes.alone():  # every image is hashed
+        seen = fingerprint(run.dataset, image_hashes(run.dataset))
+        processes.require_same(config=config.to_json(), dataset=str(seen))
+    state = processes.from_first(state)
+    run.loop(parallel.on_all_devices(state), int(state.step))
+  print(f'Finished: step {config.num_steps} of {config.num_steps} in {workdir}', flush=True)
+
+
+def prepare(
+  config: ml_collections.ConfigDict, workdir: Path, stack: ExitStack
+) -> tuple['Run', parallel.TrainState]:
+  """What this process trains with, held by the stack, and the state that the first one begins with.
+
+  Raises:
+    UserError: bad config, data or workdir.
+  """
+  configuration.validate(config, jax.device_count())
+  dataset = datasets.load(config.data)
+  model = base.build(config, dataset.image_shape)
+  requests = stack.enter_context(StopRequests())
+  if processes.first():
+    stack.enter_context(claim(workdir))
+    configuration.agree(config, workdir)
+    describe(workdir, dataset)
+    configuration.save(config, workdir)
+  # What runs but once need not run fast: full optimization took three times as long to compile.
+  begin = jax.jit(
+    lambda: parallel.initial_state(model, config.seed),
+    compiler_options={'xla_backend_optimization_level': 1},
+  )
+  state = jax.device_get(begin())
+  checkpoints = writer = processes.Mute()
+  if processes.first():
+    checkpoints = Checkpoints(workdir / 'checkpoints', config.checkpoint.keep)
+    state = stack.enter_context(checkpoints).restore(state) or state
+    writer = stack.enter_context(Writer(workdir, config, int(state.step)))
+    announce(config, workdir, dataset, state)
+  return Run(config, model, dataset, writer, checkpoints, requests), state
+
+
+class Run:
+  """The loop and what it does between updates."""
+
+  def __init__(
+    self,
+    config: ml_collections.ConfigDict,
+    model: base.Objective,
+    dataset: splits.Dataset,
+    writer: Writer,
+    checkpoints: Checkpoints,
+    requests: StopRequests,
+  ) -> None:
+    self.config, self.dataset, self.writer, self.checkpoints = config, dataset, writer, checkpoints
+    self.requests = requests
+    self.update = parallel.train_steps(model, config.seed, config.ema_decay, config.reduction)
+    self.model, self.evaluation = model, Evaluation(model, config)
+    self.pending: list[tuple[int, Any]] = []  # metrics still on the devices
+    self.speed = cost.Speed(config.batch_size, config.network.dtype)
+
+  def loop(self, state: parallel.TrainState, start: int) -> None:
+    """Updates, logs, saves and evaluates until the last step or a request to stop.
+
+    Saves before it evaluates, so that a run stopped in a long evaluation resumes with it.
+    """
+    config, stride = self.config, self.config.steps_per_call
+    self.requests.safe(start)
+    if self.evaluates(start) and processes.agree(self.writer.evaluated) < start:
+      self.evaluate(start, state)
+
+    def read(step: int) -> np.ndarray:
+      images = self.dataset.train.images
+      steps = range(step, step + stride)
+      rows = [order.batch_rows(len(images), config.batch_size, config.seed, s) for s in steps]
+      rows = parallel.shard(np.stack(rows), jax.device_count())
+      return images[rows.ravel()].reshape(*rows.shape, *images.shape[1:])
+
+    self.speed.flops = cost.training_flops(self.update, state, read(start))
+    for step, batches in order.prefetch(read, range(start, config.num_steps, stride)):
+      state, metrics = self.update(state, batches)
+      self.requests.saved = None
+      self.pending.append((step, metrics))
+      done = step + stride
+      if step == start:  # the clock leaves out the dispatch that compiled
+        jax.block_until_ready(metrics)
+        self.speed.begin(done)
+      pause = self.requests.agreed() or self.evaluates(done)
+      if pause or due(done, config.log_every):
+        self.log(done)
+      if pause or due(done, config.checkpoint.every):
+        self.save(done, state)
+      if pause:
+        with processes.together():
+          self.checkpoints.wait()
+        self.requests.safe(done)
+        self.evaluate(done, state)
+
+  def evaluates(self, step: int) -> bool:
+    """Whether this step is followed by an evaluation: every so often, and after the last."""
+    return step == self.config.num_steps or due(step, self.config.evaluation.every)
+
+  @processes.together()
+  def log(self, step: int) -> None:
+    """Fetches the metrics since the last log, checks every one, and writes their means."""
+    means = self.fetch()
+    costs = self.speed.until(step) | {'peak_memory_bytes': cost.peak_memory()}
+    self.writer.scalars(step, means | costs)
+    self.requests.say(progress(step, self.config, costs, means))
+
+  def fetch(self) -> dict[str, float]:
+    """Means of the pending metrics by name.
+
+    Raises:
+      UserError: one of them is not finite at some step.
+    """
+    columns: dict[str, list[np.ndarray]] = {}
+    for start, metrics in jax.device_get(self.pending):
+      for i in range(self.config.steps_per_call):
+        values = {name: column[i] for name, column in metrics.items()}
+        require_finite(values, f'at step {start + i + 1}')
+      for name, column in metrics.items():
+        columns.setdefault(f'train/{name}', []).append(column)
+    self.pending.clear()
+    return {name: float(np.mean(np.concatenate(c))) for name, c in columns.items()}
+
+  @processes.together()
+  def evaluate(self, step: int, state: parallel.TrainState) -> None:
+    """Validation means, scores and pictures, from the averaged parameters; the best step is kept.
+
+    Distances are to the training images: validation images are few, test images not for training.
+    """
+    began = time.monotonic()
+    validation = self.dataset.validation.images
+    size = self.config.evaluation.validation_images
+    means = self.evaluation.measure(state.ema, validation, size)
+    found = {VALIDATION + name: value for name, value in means.items()}
+    samples, scores = self.draw(state.ema)
+    self.writer.pictures(step, 'samples', samples)
+    for name, rows in self.evaluation.figures(state.ema, validation).items():
+      self.writer.pictures(step, name, rows.reshape(-1, *rows.shape[2:]), columns=rows.shape[1])
+    if step == self.config.num_steps:
+      self.writer.hyperparameters(step, found | scores)
+    self.keep_best(step, found | scores)
+    # Last, for it says that the evaluation of this step is done.
+    self.writer.scalars(step, found | scores)
+    self.speed.look()
+    seconds = time.monotonic() - began
+    shown = means | dict(itertools.islice(scores.items(), 1))
+    self.requests.say(f'step {step}: validation {summary(shown)} ({seconds:.1f} s)')
+    self.speed.pause(seconds)
+
+  def draw(self, params: base.Params) -> tuple[np.ndarray, dict[str, float]]:
+    """Samples for a sheet, and the scores of evaluation.training_samples by their protocols.
+
+    Their latents are not those of the samples that are reported: the best step is chosen on them.
+    """
+    count, seed = self.config.evaluation.training_samples, self.config.seed
+    shown: list[np.ndarray] = []
+    drawn = self.evaluation.samples(params, count or GRID, purpose=CHOOSING)
+    drawn = first(drawn, GRID, shown)
+    if not count:
+      return np.concatenate(list(drawn)), {}
+    scores = self.scorer.score(held_out.progress(drawn, count, 'evaluation'), seed)
+    numbers = [number for one in scores for number in one.numbers if number.value is not None]
+    return np.concatenate(shown), {f'{SCORE}{n.protocol}': n.value for n in numbers}
+
+  @cached_property
+  def scorer(self) -> 'Scorer':
+    """What scores samples. Its features may have to be trained, so it waits until it is asked."""
+    from jaxgen.evaluation.scores import Scorer
+
+    return Scorer(self.dataset, self.config, ('train',))
+
+  def keep_best(self, step: int, values: dict[str, float]) -> None:
+    """Keeps this step if its number that config.checkpoint.best names is better than all before."""
+    wanted = self.config.checkpoint.best
+    if not wanted:
+      return
+    sign, prefix = (-1.0, wanted[1:]) if wanted.startswith('-') else (1.0, wanted)
+    name = next((name for name in values if name.startswith(prefix)), None)
+    if name is None:
+      known = ', '.join(values)
+      self.requests.say(f'No number of this evaluation is {wanted!r}, to keep the best of: {known}')
+      return
+    before = [sign * record[name] for record in self.writer.evaluations if name in record]
+    if sign * values[name] < min(before, default=math.inf):
+      self.checkpoints.keep_best(step)
+
+  @processes.together()
+  def save(self, step: int, state: parallel.TrainState) -> None:
+    """Starts a checkpoint, of a state whose every metric so far was finite."""
+    if self.pending:
+      self.log(step)
+    self.checkpoints.save(step, state)
+
+
+def due(step: int, every: int) -> bool:
+  """Whether something that happens every so many steps (0: never) happens after this one."""
+  return every > 0 and step % every == 0
+
+
+def announce(
+  config: ml_collections.ConfigDict,
+  workdir: Path,
+  dataset: splits.Dataset,
+  state: parallel.TrainState,
+) -> None:
+  """Says what is about to run, on what, and from where."""
+  print(parameter_overview.get_parameter_overview(state.params, include_stats=False))
+  sizes = ', '.join(f'{len(split.images)} {name}' for name, split in dataset._asdict().items())
+  device = jax.devices()[0]
+  print(
+    f'{config.objective.name} on {config.data.name} {dataset.image_shape} ({sizes}), '
+    f'{jax.device_count()} x {device.device_kind}, workdir {workdir}'
+  )
+  if int(state.step):
+    print(f'Resuming from step {int(state.step)} of {config.num_steps}')
+  sys.stdout.flush()
+
+
+def progress(
+  step: int, config: ml_collections.ConfigDict, costs: dict[str, float], means: dict[str, float]
+) -> str:
+  """One line: step, speed and share of the machine's, losses, time to go, as far as known."""
+  parts = [f'step {step}/{config.num_steps} {step / config.num_steps:4.0%}']
+  if 'images_per_second' in costs:
+    parts.append(f'{costs["images_per_second"]:,.0f} images/s')
+  if 'model_flops_utilization' in costs:
+    parts.append(f'{costs["model_flops_utilization"]:.0%} MFU')
+  parts.append(summary({name: v for name, v in means.items() if not name.endswith('_norm')}))
+  if 'images_per_second' in costs:
+    to_go = (config.num_steps - step) * config.batch_size
+    minutes, seconds = divmod(round(to_go / costs['images_per_second']), 60)
+    parts.append(f'ETA {minutes}:{seconds:02d}')
+  return '  '.join(parts)
+
+
+def summary(means: dict[str, float]) -> str:
+  """Metrics as one line of text."""
+  return '  '.join(
+    f'{name.removeprefix("train/").removeprefix(SCORE)} {value:.4g}'
+    for name, value in means.items()
+  )

@@ -1,0 +1,129 @@
+"""A run's folder: claimed by one process at a time, and marked with what made it."""
+
+import fcntl
+import json
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from jaxgen.datasets.splits import Dataset
+from jaxgen.errors import UserError
+from jaxgen.evaluation.provenance import changes, circumstances, copies, fingerprint, image_hashes
+from jaxgen.images import write_whole
+
+log = logging.getLogger(__name__)
+
+RECORD = 'run.json'
+
+
+@contextmanager
+def claim(workdir: Path) -> Iterator[None]:
+  """Creates the folder and holds it against a second run; the kernel frees it if we die.
+
+  Raises:
+    UserError: it cannot be written, or another run holds it.
+  """
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    lock = (workdir / '.lock').open('a+')
+  except OSError as error:
+    raise UserError(f'cannot write to workdir {workdir}: {error.strerror}') from error
+  with lock:
+    try:
+      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+      lock.seek(0)
+      raise UserError(
+        f'workdir {workdir} is in use by {lock.read() or "another process"}: wait for it, stop it, '
+        'or choose another --workdir'
+      ) from error
+    lock.truncate(0)
+    lock.write(f'process {os.getpid()} on {socket.gethostname()}')
+    lock.flush()
+    yield
+
+
+def describe(workdir: Path, dataset: Dataset) -> None:
+  """Adds this start to run.json, and says what of it may change bits since the last one.
+
+  Raises:
+    UserError: the run began with other data.
+  """
+  path = workdir / RECORD
+  record = read_record(path) if path.exists() else {}
+  began, starts = record.get('data', {}), record.get('starts', [])
+  found = recognise(workdir, began, dataset)
+  start = circumstances()
+  changed = changes(starts[-1], start) if starts else []
+  if changed:
+    log.warning('bits may differ, for this start is not like the last: %s', '; '.join(changed))
+  record |= {'data': found | began, 'image_shape': dataset.image_shape, 'starts': [*starts, start]}
+  write_whole(path, json.dumps(record, indent=2).encode())
+
+
+def require_data(workdir: Path, dataset: Dataset) -> dict[str, int | str]:
+  """The fingerprint of the data, which must be those that a run began with.
+
+  Raises:
+    UserError: they are not, or the folder is not that of a run.
+  """
+  path = workdir / RECORD
+  if not path.exists():
+    raise UserError(f'{workdir} has no {RECORD} that says what was trained there')
+  return recognise(workdir, read_record(path).get('data', {}), dataset)
+
+
+def recognise(workdir: Path, began: dict[str, Any], dataset: Dataset) -> dict[str, int | str]:
+  """The fingerprint of the data; says how many images are in two splits.
+
+  Raises:
+    UserError: another one than the run began with, as far as that was recorded.
+  """
+  hashes = image_hashes(dataset)
+  found = fingerprint(dataset, hashes)
+  changed = [name for name in found if began.get(name, found[name]) != found[name]]
+  if changed:
+    listed = ''.join(f'\n  {name}: {began[name]} then, {found[name]} now' for name in changed)
+    raise UserError(
+      f'the run in {workdir} began with other data:{listed}\n'
+      'Bring them back, or choose another --workdir.'
+    )
+  for (split, other), count in copies(hashes).items():
+    found[f'{split} images that are also {other} images'] = count
+    log.warning(
+      '%d of %d %s images are also %s images, to the pixel', count, len(hashes[split]), split, other
+    )
+  return found
+
+
+def read_record(path: Path) -> dict[str, Any]:
+  """What run.json holds.
+
+  Raises:
+    UserError: it cannot be read.
+  """
+  try:
+    record = json.loads(path.read_text())
+    kinds = [type(part) for part in (record, record.get('data', {}), record.get('starts', []))]
+    if kinds != [dict, dict, list] or {type(start) for start in record.get('starts', [])} - {dict}:
+      raise TypeError('it was not written by jaxgen')
+  except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+    raise UserError(f'cannot read {path}: {error}') from error
+  return record
+
+
+def image_shape(workdir: Path) -> tuple[int, int, int]:
+  """The (H, W, C) of the images that a run was trained on.
+
+  Raises:
+    UserError: the folder is not that of a run.
+  """
+  try:
+    height, width, channels = map(int, read_record(workdir / RECORD)['image_shape'])
+  except (UserError, ValueError, KeyError, TypeError) as error:
+    raise UserError(f'{workdir} has no {RECORD} that says what was trained there') from error
+  return height, width, channels
