@@ -10,6 +10,7 @@ def base(objective: str, dataset: str) -> ml_collections.ConfigDict:
   config.num_steps = 20_000
   config.batch_size = 64
   config.ema_decay = 0.999
+  config.init_from = ''  # folder of a run whose averaged parameters this one begins with
   config.steps_per_call = 1  # updates in one dispatch; pays for small networks
   # Virtual devices of a CPU, in each process; 0: one a core, but one in each of several processes.
   # Pays where networks convolve. JAX_NUM_CPU_DEVICES in the environment goes first.
@@ -57,7 +58,7 @@ def base(objective: str, dataset: str) -> ml_collections.ConfigDict:
 
 
 def optimizer(name: str, learning_rate: float, **fields: float) -> ml_collections.ConfigDict:
-  """The fields of one optimizer; see `jaxgen.optimizers.build`."""
+  """The fields of one optimizer; see `jaxgen.objectives.optimizers`."""
   section = ml_collections.ConfigDict()
   section.name = name
   section.learning_rate = learning_rate

@@ -36,8 +36,8 @@ REQUIRED = {
   **dict.fromkeys(('evaluation.seeds', 'cpu_devices'), int),
   **dict.fromkeys(('data.image_size', 'data.channels', 'data.memory_limit'), int),
   **dict.fromkeys(('ema_decay', 'data.validation_fraction', 'data.test_fraction'), float),
-  **dict.fromkeys(('data.name', 'data.path', 'objective.name', 'network.name'), str),
-  **dict.fromkeys(('optimizer.name', 'reduction', 'checkpoint.best'), str),
+  **dict.fromkeys(('data.name', 'data.path', 'objective.name'), str),
+  **dict.fromkeys(('reduction', 'checkpoint.best', 'init_from'), str),
   **dict.fromkeys(('evaluation.inception_weights', 'evaluation.s4_legacy_weights'), str),
   'evaluation.classifier_weights': str,
 }
@@ -174,10 +174,9 @@ def check(config: ml_collections.ConfigDict) -> None:
       check_number(name, value, number)
   if not 0.0 <= config.ema_decay < 1.0:
     raise UserError(f'config.ema_decay={config.ema_decay} must lie in [0, 1)')
-  if config.network.get('dtype') not in DTYPES:
-    raise UserError(
-      f'config.network.dtype={config.network.get("dtype")!r}; choose {" or ".join(DTYPES)}'
-    )
+  dtype = config.get('network', {}).get('dtype', DTYPES[0])
+  if dtype not in DTYPES:
+    raise UserError(f'config.network.dtype={dtype!r}; choose {" or ".join(DTYPES)}')
   if config.seed >= 2**32:
     raise UserError(f'config.seed={config.seed} must be below 2**32')
 

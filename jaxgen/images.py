@@ -51,12 +51,20 @@ def enlarge(picture: np.ndarray, width: int = 640) -> np.ndarray:
   return picture.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
+def show(images: np.ndarray, columns: int | None = None) -> PillowImage.Image:
+  """uint8 (N, H, W, C) in rows, as `grid` lays them out: one picture, which a notebook shows."""
+  return as_picture(enlarge(grid(np.asarray(images), columns)))
+
+
+def as_picture(picture: np.ndarray) -> PillowImage.Image:
+  """uint8 (H, W, 1 or 3) as Pillow has it."""
+  return PillowImage.fromarray(picture.squeeze(-1) if picture.shape[-1] == 1 else picture)
+
+
 def as_png(picture: np.ndarray) -> bytes:
   """uint8 (H, W, 1 or 3) -> the bytes of a PNG file."""
   buffer = io.BytesIO()
-  PillowImage.fromarray(picture.squeeze(-1) if picture.shape[-1] == 1 else picture).save(
-    buffer, format='png'
-  )
+  as_picture(picture).save(buffer, format='png')
   return buffer.getvalue()
 
 

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,54 +17,26 @@ from jaxgen import configuration, datasets, images
 from jaxgen.datasets import splits
 from jaxgen.devices import cost, parallel
 from jaxgen.errors import UserError
-from jaxgen.evaluation.held_out import GRID, Evaluation, first, progress
+from jaxgen.evaluation.held_out import GRID, first, progress
 from jaxgen.evaluation.provenance import circumstances, revision
 from jaxgen.evaluation.references import about
 from jaxgen.evaluation.scores import Scorer, joined
-from jaxgen.objectives import base
-from jaxgen.training import checkpoint
-from jaxgen.training.checkpoint import BEST, FOLDERS, LAST, SUMS
-from jaxgen.training.workdir import image_shape, require_data
+from jaxgen.model import EMA, Model, restore
+from jaxgen.objectives.base import Example
+from jaxgen.training.checkpoint import FOLDERS, LAST, SUMS
+from jaxgen.training.workdir import require_data
 
 SHOWN = 10  # samples shown beside their nearest training images
-
-
-def restore(
-  config: ml_collections.ConfigDict,
-  workdir: Path,
-  image_shape: tuple[int, int, int],
-  which: str = LAST,
-) -> tuple[base.Objective, parallel.TrainState]:
-  """The objective of a config, and the state of the workdir's newest whole or best checkpoint.
-
-  Raises:
-    UserError: there is no checkpoint, or it is of another architecture.
-  """
-  model = base.build(config, image_shape)
-  template = jax.eval_shape(lambda: parallel.initial_state(model, config.seed))
-  state, _ = checkpoint.restore(workdir / FOLDERS[which], template)
-  if state is None and which == BEST:
-    raise UserError(
-      f'{workdir} holds no best checkpoint: none is kept before an evaluation, or where '
-      f'config.checkpoint.best={config.checkpoint.best!r} names no metric of it'
-    )
-  if state is None:
-    raise UserError(f'{workdir} holds no checkpoint: train first, with --mode=train')
-  # Older checkpoints hold averages of what is no longer averaged.
-  ema = jax.tree.map(
-    lambda wanted, average, newest: average if wanted else newest,
-    *(model.averaged, state.ema, state.params),
-  )
-  return model, state._replace(ema=ema)
 
 
 def sample(
   config: ml_collections.ConfigDict,
   workdir: Path,
   count: int,
-  parameters: str = 'ema',
+  parameters: str = EMA,
   which: str = LAST,
   output: Path | None = None,
+  labels: Sequence[int] = (),
 ) -> None:
   """Writes uint8 (N, H, W, C) as `samples`, beside how they were made, and a picture of the first.
 
@@ -78,19 +51,17 @@ def sample(
     raise UserError(f'--output={output} must end in .npz')
   arrays = output or workdir / 'samples.npz'
   sheet = output.with_suffix('.png') if output else workdir / 'grid.png'
-  model, state = restore(config, workdir, image_shape(workdir), which)
-  params = state.ema if parameters == 'ema' else state.params
-  digest = checkpoint_hash(workdir, which, state)  # now, as a run may still be training there
-  drawn = np.concatenate(
-    list(progress(Evaluation(model, config).samples(params, count), count, parameters))
-  )
+  model = restore(config, workdir, which, parameters)
+  digest = checkpoint_hash(workdir, which, model.step)  # now, as a run may still be training there
+  drawn = model.sample(count, label=labels or None)
   buffer = io.BytesIO()
   made = {
-    'step': int(state.step),
+    'step': model.step,
     'checkpoint': which,
     'checkpoint_sha256': digest,
     'parameters': parameters,
     'seed': config.seed,
+    'labels': json.dumps(list(labels)),
     'sampler': json.dumps(sampler(config)),
     'config': json.dumps(config.to_dict()),
     'revision': revision(),
@@ -98,7 +69,7 @@ def sample(
   np.savez(buffer, samples=drawn, **made)
   images.write_whole(arrays, buffer.getvalue())
   images.save_png(sheet, images.enlarge(images.grid(drawn[:GRID])))
-  print(f'{count} samples of step {int(state.step)}: {arrays}, {sheet}')
+  print(f'{count} samples of step {model.step}: {arrays}, {sheet}')
 
 
 def sampler(config: ml_collections.ConfigDict) -> dict[str, Any]:
@@ -106,9 +77,9 @@ def sampler(config: ml_collections.ConfigDict) -> dict[str, Any]:
   return config.get('sampler', ml_collections.ConfigDict()).to_dict()
 
 
-def checkpoint_hash(workdir: Path, which: str, state: parallel.TrainState) -> str:
+def checkpoint_hash(workdir: Path, which: str, step: int) -> str:
   """The SHA-256 of a checkpoint's sums, and so of all its files."""
-  sums = workdir / FOLDERS[which] / str(int(state.step)) / SUMS
+  sums = workdir / FOLDERS[which] / str(step) / SUMS
   return hashlib.sha256(sums.read_bytes()).hexdigest()
 
 
@@ -121,39 +92,44 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Path, which: str = LAST
   Raises:
     UserError: the data are not those of the run, or there is nothing to evaluate.
   """
+  model = restore(config, workdir, which)
   dataset = datasets.load(config.data)
   fingerprint = require_data(workdir, dataset)
-  model, state = restore(config, workdir, dataset.image_shape, which)
-  evaluation = Evaluation(model, config)
-  test = dataset.test.images
-  update = parallel.train_steps(model, config.seed, config.ema_decay)
-  shape = (jax.local_device_count(), 1, config.batch_size, *dataset.image_shape)
+  state, test = model.state, dataset.test
+  update = parallel.train_steps(model.objective, config.seed, config.ema_decay)
   results = {
-    'step': int(state.step),
+    'step': model.step,
     'checkpoint': which,
-    'checkpoint_sha256': checkpoint_hash(workdir, which, state),
+    'checkpoint_sha256': checkpoint_hash(workdir, which, model.step),
     'seed': config.seed,
     'sampler': sampler(config),
     'data': config.data.to_dict() | fingerprint,
     'evaluation': config.evaluation.to_dict(),
     'made': circumstances(),
-    'test_images': len(test),
-    'ema': evaluation.measure(state.ema, test),
-    'raw': evaluation.measure(state.params, test),
+    'test_images': len(test.images),
+    'ema': model.evaluation.measure(state.ema, test),
+    'raw': model.evaluation.measure(state.params, test),
     'cost': {
       'parameters': cost.parameters(state.params),
       'training_flops_per_image': cost.training_flops(
-        update, state, jax.ShapeDtypeStruct(shape, np.uint8)
+        update, state, batch_of(config, dataset.image_shape)
       ),
-      'network_evaluations_per_sample': cost.network_evaluations(model, state.params),
+      'network_evaluations_per_sample': cost.network_evaluations(model.objective, state.params),
     },
   }
   suffix = variant(config, workdir, which)
   if config.evaluation.num_samples:
     sheet = workdir / 'figures' / f'neighbours{suffix}.png'
-    results |= score(config, sheet, dataset, evaluation, state, results['cost'])
+    results |= score(model, sheet, dataset, results['cost'])
   images.write_whole(workdir / f'evaluation{suffix}.json', json.dumps(results, indent=2).encode())
   return results
+
+
+def batch_of(config: ml_collections.ConfigDict, image_shape: tuple[int, int, int]) -> Example:
+  """The shapes of one update's examples, as if every device took a whole batch."""
+  shape = (jax.local_device_count(), 1, config.batch_size)
+  number = jax.ShapeDtypeStruct(shape, np.int32)
+  return Example(jax.ShapeDtypeStruct((*shape, *image_shape), np.uint8), number, number)
 
 
 def variant(config: ml_collections.ConfigDict, workdir: Path, which: str = LAST) -> str:
@@ -173,12 +149,7 @@ def variant(config: ml_collections.ConfigDict, workdir: Path, which: str = LAST)
 
 
 def score(
-  config: ml_collections.ConfigDict,
-  sheet: Path,
-  dataset: splits.Dataset,
-  evaluation: Evaluation,
-  state: parallel.TrainState,
-  costs: dict[str, Any],
+  model: Model, sheet: Path, dataset: splits.Dataset, costs: dict[str, Any]
 ) -> dict[str, Any]:
   """Scores of samples from averaged and raw parameters; draws the first's neighbours on a sheet.
 
@@ -188,16 +159,16 @@ def score(
   Adds to `costs` the seconds that samples took. The first drawing compiles, so the last, from the
   raw parameters, is timed.
   """
-  count = config.evaluation.num_samples
+  config, count = model.config, model.config.evaluation.num_samples
   scorer = Scorer(dataset, config, ('test', 'train'))
   seeds = range(config.seed, config.seed + config.evaluation.seeds)
   found: dict[str, Any] = {'features': about(scorer.kinds), 'no_classifier': scorer.reason}
   found['sampling_seeds_of_one_trained_model'] = list(seeds)
-  for name, params in (('ema', state.ema), ('raw', state.params)):
+  for name, params in (('ema', model.state.ema), ('raw', model.state.params)):
     sets = []
     for seed in seeds:
       watch, shown = cost.Stopwatch(), []
-      drawn = watch.time(evaluation.samples(params, count, seed))
+      drawn = watch.time(model.evaluation.samples(params, count, seed))
       drawn = first(progress(drawn, count, f'{name}, sampling seed {seed}'), SHOWN, shown)
       sets.append(scorer.score(drawn, seed))
       neighbours = sets[0][0].neighbours

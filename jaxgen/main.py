@@ -32,7 +32,11 @@ def parser() -> argparse.ArgumentParser:
   result.add_argument('--config', help='experiments/NAME.py or experiments/NAME.py:DATASET')
   result.add_argument('--workdir', type=Path, help='folder of the run (runs/NAME-DATASET-seedN)')
   result.add_argument('--mode', choices=('train', 'sample', 'evaluate'), default='train')
+  result.add_argument('--init_from', type=Path, help='folder of a run to begin with, in training')
   result.add_argument('--num_samples', type=int, default=100, help='with --mode=sample')
+  result.add_argument(
+    '--label', type=labels, default=(), help='7, or 0,1,2 in turn: what to sample, if conditional'
+  )
   result.add_argument('--output', type=Path, help='.npz of --mode=sample (WORKDIR/samples.npz)')
   result.add_argument('--parameters', choices=('ema', 'raw'), default='ema', help='which to sample')
   result.add_argument(
@@ -43,6 +47,11 @@ def parser() -> argparse.ArgumentParser:
   result.add_argument('--num_processes', type=int, help='how many there are')
   result.add_argument('--process_id', type=int, help='which of them this is, from 0')
   return result
+
+
+def labels(text: str) -> tuple[int, ...]:
+  """Whole numbers with commas between them."""
+  return tuple(map(int, text.split(',')))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,8 +67,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     if place.count > 1 and options.mode != 'train':
       raise UserError(f'--mode={options.mode} runs in one process, not in {place.count}')
-    if options.output and options.mode != 'sample':
-      raise UserError(f'--output={options.output} is of --mode=sample, not of {options.mode}')
+    for option in ('output', 'label'):
+      value = getattr(options, option)
+      if value and options.mode != 'sample':
+        raise UserError(f'--{option}={value} is of --mode=sample, not of {options.mode}')
+    if options.init_from:
+      overrides.append(f'--config.init_from={options.init_from.resolve()}')
     config = configuration.load(options.config, options.workdir, overrides)
     workdir = options.workdir or default_workdir(options.config, config)
     select_devices(options.platform, config, place)
@@ -109,11 +122,10 @@ def run(options: argparse.Namespace, config: ml_collections.ConfigDict, workdir:
     except processes.PeerFailed:
       return 2
     return 0
-  configuration.agree(config, workdir, trained=True)
   if options.mode == 'sample':
     from jaxgen.inference import sample
 
-    chosen = options.parameters, options.checkpoint, options.output
+    chosen = options.parameters, options.checkpoint, options.output, options.label
     sample(config, workdir, options.num_samples, *chosen)
   else:
     from jaxgen.inference import evaluate

@@ -32,7 +32,7 @@ RENAMED = {
 MEASURES = {'bernoulli': 'bernoulli_surrogate', 'gaussian': 'gaussian_density'}
 
 # What was so before it could be chosen: of every config, and of an objective's.
-DEFAULTS = {'evaluation.classifier_weights': ''}
+DEFAULTS = {'evaluation.classifier_weights': '', 'init_from': ''}
 OWN_DEFAULTS = {'flow_matching': {'sampler.name': 'heun'}}
 
 
@@ -79,8 +79,8 @@ def rename(config: dict[str, Any], objective: str) -> None:
 
 
 def put(config: dict[str, Any], name: str, value: Any, keep: bool = False) -> None:
-  """Sets `section.field`, unless it is to be kept where it is there."""
-  group, field = name.split('.')
-  section = config.setdefault(group, {})
+  """Sets `section.field`, or a field of no section, unless it is to be kept where it is there."""
+  group, dot, field = name.rpartition('.')
+  section = config.setdefault(group, {}) if dot else config
   if isinstance(section, dict) and not (keep and field in section):
     section[field] = value

@@ -52,7 +52,7 @@ def run(jaxpr: Jaxpr, constants: Sequence[Any], inputs: Sequence[Any], keys: Key
       kind.append(jax.random.key_data(operands[0]))
     if name == 'scan':
       results = run_loop(equation.params, operands, keys)
-    elif len(inner) == 1:
+    elif len(inner) == 1 and len(opened(inner[0])[0].invars) == len(operands):
       results = run(*opened(inner[0]), operands, keys)
     else:
       bodies = [str(body) for value in equation.params.values() for body in flops.bodies(value)]

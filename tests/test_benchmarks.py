@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxgen import configuration
+from jaxgen import configuration, objectives
 from jaxgen.devices import flops, parallel
-from jaxgen.objectives import base
 from tests import answers
 from tests.benchmarks import jaxgen_side, settings, tables, throughput
 from tests.benchmarks.contender import Contender, Measure
 from tests.benchmarks.interleave import Timing, measure, ratio
+from tests.examples import facts
 
 
 def every_contender() -> Iterator[Contender]:
@@ -109,4 +109,4 @@ def test_objectives_are_built_for_every_setting() -> None:
     config = configuration.load(
       setting.source, None, [f'--config.{field}' for field in setting.overrides]
     )
-    base.build(config, setting.image_shape)
+    objectives.find_objective(config, facts(setting.image_shape))

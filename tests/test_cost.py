@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgen import configuration
+from jaxgen import configuration, objectives
 from jaxgen.devices import cost, flops, parallel
 from jaxgen.layers.convolution import convolve, kernel_gradient
-from jaxgen.objectives import base
 from jaxgen.objectives.base import Objective
+from tests.examples import dealt, facts
 
 ROOT = Path(__file__).parent.parent
 
@@ -22,7 +22,8 @@ PARAMS = {'w': jnp.ones((3, 3)), 'unused': jnp.ones((9, 9))}
 
 
 def evaluations(sample: Any) -> int | None:
-  return cost.network_evaluations(Objective(None, None, None, sample), PARAMS)
+  unlabelled = lambda params, label, key: sample(params, key)  # noqa: E731
+  return cost.network_evaluations(Objective(None, None, None, unlabelled), PARAMS)
 
 
 def test_network_evaluations_are_counted() -> None:
@@ -72,7 +73,7 @@ def test_network_evaluations_of_experiments(experiment: str, evaluations: int) -
   config = configuration.load(str(ROOT / f'experiments/{experiment}.py'), None, [])
   if 'sampler' in config:
     config.sampler.steps = 5
-  model = base.build(config, (8, 8, 1))
+  model = objectives.find_objective(config, facts((8, 8, 1)))
   params = jax.eval_shape(model.init, jax.random.key(0))[0]
   assert cost.network_evaluations(model, params) == evaluations
 
@@ -80,11 +81,12 @@ def test_network_evaluations_of_experiments(experiment: str, evaluations: int) -
 def test_training_flops_of_dense_networks_are_those_of_their_matrices() -> None:
   """2 operations a weight forward, 2 for its gradient, 2 for the input's but of the first layer."""
   config = configuration.load(str(ROOT / 'experiments/vae.py:mnist'), None, [])
-  model = base.build(config, (28, 28, 1))
+  model = objectives.find_objective(config, facts((28, 28, 1)))
   expected = 4 * 784 * 400 + 6 * (400 * 40 + 20 * 400 + 400 * 784)
   update = parallel.train_steps(model, config.seed, config.ema_decay)
   state = jax.eval_shape(lambda: parallel.initial_state(model, config.seed))
-  batches = jax.ShapeDtypeStruct((jax.device_count(), 3, 8, 28, 28, 1), np.uint8)
+  devices = jax.device_count()
+  batches = dealt(np.zeros((3, 8 * devices, 28, 28, 1), np.uint8), devices)
   assert cost.training_flops(update, state, batches) == expected
 
 
@@ -192,7 +194,7 @@ def test_the_stopwatch_runs_while_a_chunk_is_made_and_not_while_it_is_used(
 def test_network_evaluations_are_of_the_largest_parameter_that_is_used() -> None:
   """A small one may serve more often, as the scale of a normalisation does."""
 
-  def sample(params: Any, key: Any) -> Any:
+  def sample(params: Any, label: Any, key: Any) -> Any:
     return params['scale'] * (params['w'] @ (params['scale'] * params['scale'] * jnp.ones(3)))
 
   model = Objective(None, None, None, sample)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jaxgen import configuration
+from jaxgen.datasets.splits import Split
 from jaxgen.errors import UserError
 from jaxgen.evaluation import held_out
 from tests import toy
@@ -39,11 +40,11 @@ def test_the_first_are_kept_as_they_pass(wanted: int, sizes: list[int]) -> None:
 
 
 def test_a_mean_that_is_not_finite_is_no_number() -> None:
-  model = toy.halfway()._replace(evaluate=lambda params, image, key: {'nats': params['w']})
+  model = toy.halfway()._replace(evaluate=lambda params, example, key: {'nats': params['w']})
   config = configuration.execute(str(VAE))
   config.evaluation.batch_size = 4
-  measure = held_out.Evaluation(model, config).measure
-  images = np.zeros((5, *toy.SHAPE), np.uint8)
+  measure = held_out.Evaluation(model, config, ()).measure
+  images = Split(np.zeros((5, *toy.SHAPE), np.uint8))
   assert measure({'w': jnp.float32(2.5)}, images) == {'nats': 2.5}
   with pytest.raises(UserError, match='nats is nan in evaluation'):
     measure({'w': jnp.float32(np.nan)}, images)

@@ -25,7 +25,8 @@ FLOORS = (
   ('devices',),
   ('evaluation',),
   ('training',),
-  ('inference', 'report', 'classifiers'),
+  ('model', 'report', 'classifiers'),
+  ('inference',),
   ('main',),
 )
 FLOOR = {f'jaxgen.{room}': floor for floor, rooms in enumerate(FLOORS) for room in rooms}

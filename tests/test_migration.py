@@ -108,7 +108,7 @@ def test_states_of_optimizers_are_laid_out_as_before(
 ) -> None:
   """So that older checkpoints can be read; `sgd` of before is `momentum`."""
   params = {'kernel': jnp.ones((2, 3)), 'bias': jnp.ones(3)}
-  today = optimizers.build(name, 0.1, 10).init(params)
+  today = optimizers.find_optimizer(name, 0.1, 10).init(params)
   old = optax.chain(before).init(params)
   assert jax.tree.structure(jax.tree.map(jnp.shape, today)) == jax.tree.structure(
     jax.tree.map(jnp.shape, old)

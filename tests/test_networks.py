@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 
 import jaxgen.networks
-from jaxgen import configuration
+from jaxgen import configuration, objectives
 from jaxgen.errors import UserError
 from jaxgen.layers.convolution import StridedConvolution
+from jaxgen.layers.normalisation import STATISTICS
 from jaxgen.networks import convolutional, find_network, mlp
-from jaxgen.objectives import base
+from tests.examples import facts
 
 ROOT = Path(__file__).parent.parent
 SHAPE = (8, 8, 3)
@@ -61,11 +62,12 @@ def test_every_module_offered_is_a_network() -> None:
   ('name', 'role', 'message'),
   [
     ('mlp', 'Denoiser', "network.name='mlp' has no Denoiser: choose unet"),
-    ('unet', 'Encoder', "network.name='unet' has no Encoder: choose convolutional or mlp"),
+    ('unet', 'Encoder', "network.name='unet' has no Encoder: choose convolutional or dcgan or mlp"),
     (
       'convolution',
       'Decoder',
-      "Unknown network 'convolution'. Did you mean 'convolutional'? Known: convolutional, mlp.",
+      "Unknown network 'convolution'. Did you mean 'convolutional'? Known: convolutional, dcgan, "
+      'mlp.',
     ),
     ('mpl', 'Denoiser', "Unknown network 'mpl'. Known: unet."),
   ],
@@ -93,7 +95,7 @@ def test_every_model_refuses_a_network_of_the_wrong_role(
   config = configuration.execute(str(ROOT / 'experiments' / f'{experiment}.py'))
   config.network.name = name
   with pytest.raises(UserError, match=f"network.name='{name}' has no {role}: choose "):
-    base.build(config, (8, 8, 1))
+    objectives.find_objective(config, facts((8, 8, 1)))
 
 
 def small(name: str, **fields: Any) -> nn.Module:
@@ -126,7 +128,9 @@ def parameters(name: str) -> Any:
     for leaf in leaves
   ]
   assert {leaf.dtype for leaf in leaves} == {jnp.dtype('float32')}
-  return jax.tree.unflatten(tree, [v.astype(jnp.float32) for v in values])
+  drawn = jax.tree.unflatten(tree, [v.astype(jnp.float32) for v in values])
+  moments = jax.tree.map(jnp.square, drawn.get(STATISTICS, {}))  # a variance is not negative
+  return drawn | ({STATISTICS: moments} if moments else {})
 
 
 @cache

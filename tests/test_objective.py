@@ -8,15 +8,17 @@ from typing import Any
 import ml_collections
 import pytest
 
-from jaxgen import configuration
+from jaxgen import configuration, objectives
+from jaxgen.datasets.splits import Facts
 from jaxgen.errors import UserError
-from jaxgen.objectives import base, optimizers
+from jaxgen.objectives import optimizers
 from jaxgen.objectives.adversarial.game import game
 from jaxgen.objectives.diffusion import ddpm, flow_matching
 from jaxgen.objectives.variational import vae
+from tests.examples import facts
 
 EXPERIMENTS = Path(__file__).parent.parent / 'experiments'
-SHAPE = (8, 8, 1)
+FACTS = facts((8, 8, 1))
 
 
 def config() -> ml_collections.ConfigDict:
@@ -24,12 +26,12 @@ def config() -> ml_collections.ConfigDict:
 
 
 def test_an_authors_own_fault_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-  def faulty(config: ml_collections.ConfigDict, image_shape: tuple[int, int, int]) -> None:
+  def faulty(config: ml_collections.ConfigDict, facts: Facts) -> None:
     return len(3)
 
   monkeypatch.setattr(vae, 'build', faulty)
   with pytest.raises(TypeError, match="object of type 'int' has no len"):
-    base.build(config(), SHAPE)
+    objectives.find_objective(config(), FACTS)
 
 
 @pytest.mark.parametrize('section', ['objective', 'network', 'optimizer'])
@@ -37,7 +39,7 @@ def test_a_field_that_nothing_takes_is_named(section: str) -> None:
   fields = config()
   fields[section].momentun = 0.9
   with pytest.raises(UserError, match=r"objective 'vae' cannot be built .* 'momentun'"):
-    base.build(fields, SHAPE)
+    objectives.find_objective(fields, FACTS)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +58,7 @@ def test_a_field_that_is_missing_is_named(experiment: str, field: str) -> None:
   section, _, name = field.rpartition('.')
   del (fields[section] if section else fields)[name]
   with pytest.raises(UserError, match=rf'cannot be built .*{name}'):
-    base.build(fields, SHAPE)
+    objectives.find_objective(fields, FACTS)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +78,7 @@ def test_a_factorys_defaults_are_those_of_its_experiment(
 
 def test_an_optimizers_defaults_are_those_of_the_experiments() -> None:
   fields = configuration.execute(f'{EXPERIMENTS}/vae.py').optimizer
-  defaults = defaults_of(optimizers.build)
+  defaults = defaults_of(optimizers.find_optimizer)
   assert defaults == {name: fields[name] for name in defaults}
   assert defaults_of(game)['critic_steps'] == 1  # as in algorithm 1 of the GAN's paper
 
@@ -100,6 +102,6 @@ def test_build_hands_every_field_to_its_factory(name: str, monkeypatch: pytest.M
       if field in parameters and not isinstance(value, str):
         fields[section][field] = not value if isinstance(value, bool) else value + 3
         expected[field] = fields[section][field]
-  _, handed = module.build(fields, SHAPE)
+  _, handed = module.build(fields, FACTS)
   assert expected
   assert expected.items() <= handed.items()

@@ -15,7 +15,7 @@ def walk(
   gradients: list[list[float]], start: tuple[float, ...] = (0.0, 0.0), **fields: float | str
 ) -> np.ndarray:
   """Parameters after each of these gradients, (len(gradients), len(start))."""
-  optimizer = optimizers.build(num_steps=STEPS, **fields)
+  optimizer = optimizers.find_optimizer(num_steps=STEPS, **fields)
   params = jnp.array(start)
   state = optimizer.init(params)
   path = []
@@ -88,7 +88,7 @@ def test_rmsprop_with_momentum_follows_its_recursion() -> None:
 
 
 def test_adamw_decays_matrices_apart_from_gradients_and_leaves_vectors() -> None:
-  optimizer = optimizers.build('adamw', 0.1, STEPS, weight_decay=0.5)
+  optimizer = optimizers.find_optimizer('adamw', 0.1, STEPS, weight_decay=0.5)
   start = {'kernel': jnp.array([[2.0, -4.0]]), 'bias': jnp.array([3.0]), 'scale': jnp.ones(2)}
   params, state = start, optimizer.init(start)
   for _ in range(3):
@@ -142,16 +142,16 @@ def test_cosine_decays_to_zero_after_warmup(warmup: int) -> None:
 )
 def test_what_cannot_be_built_says_what_can(fields: dict[str, object], message: str) -> None:
   with pytest.raises(ValueError, match=message):
-    optimizers.build(learning_rate=0.1, num_steps=STEPS, **fields)
+    optimizers.find_optimizer(learning_rate=0.1, num_steps=STEPS, **fields)
 
 
 def test_an_unknown_field_is_an_error() -> None:
   with pytest.raises(TypeError, match='learning_rat'):
-    optimizers.build(name='adam', learning_rat=0.1, num_steps=STEPS)
+    optimizers.find_optimizer(name='adam', learning_rat=0.1, num_steps=STEPS)
 
 
 def test_state_of_a_tree_of_parameters_is_float32() -> None:
-  optimizer = optimizers.build('adam', 0.1, STEPS, clip_norm=1.0, warmup_steps=2)
+  optimizer = optimizers.find_optimizer('adam', 0.1, STEPS, clip_norm=1.0, warmup_steps=2)
   params = {'kernel': jnp.ones((2, 3)), 'bias': jnp.ones(3)}
   updates, state = optimizer.update(params, optimizer.init(params), params)
   assert {x.dtype for x in jax.tree.leaves(updates)} == {jnp.dtype('float32')}

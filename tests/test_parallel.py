@@ -12,7 +12,8 @@ import pytest
 from jaxgen import configuration
 from jaxgen.devices import parallel
 from jaxgen.images import from_uint8
-from jaxgen.objectives.base import AXIS, Image, Key, Metrics, Objective, Params, descend
+from jaxgen.objectives.base import DEVICES, Example, Key, Metrics, Objective, Params, descend
+from tests.examples import dealt
 
 RATE = 0.1
 
@@ -32,14 +33,14 @@ def toy(pmean: bool = True) -> Objective:
     params = {'w': jax.random.normal(key)}
     return params, optimizer.init(params)
 
-  def loss(params: Params, image: Image, key: Key) -> tuple[jax.Array, Metrics]:
-    target = image.mean() + noise_of(key)
+  def loss(params: Params, example: Example, key: Key) -> tuple[jax.Array, Metrics]:
+    target = example.image.mean() + noise_of(key)
     return 0.5 * (params['w'] - target) ** 2, {'target': target}
 
-  def update(params: Params, opt_state: Any, images: jax.Array, keys: jax.Array) -> Any:
+  def update(params: Params, opt_state: Any, examples: Example, keys: Any, step: Any) -> Any:
     if pmean:
-      return descend(loss, optimizer, params, opt_state, images, keys)
-    gradients = jax.vmap(jax.grad(loss, has_aux=True), in_axes=(None, 0, 0))(params, images, keys)
+      return descend(loss, optimizer, params, opt_state, examples, keys)
+    gradients = jax.vmap(jax.grad(loss, has_aux=True), in_axes=(None, 0, 0))(params, examples, keys)
     updates, opt_state = optimizer.update(jax.tree.map(jnp.mean, gradients[0]), opt_state, params)
     return optax.apply_updates(params, updates), opt_state, {}
 
@@ -57,7 +58,7 @@ def run(
   update = parallel.train_steps(toy(), seed, decay)
   state, every = parallel.initial_state(toy(), seed), []
   for part in np.split(batches(calls * steps, 8), calls):
-    state, metrics = update(state, parallel.shard(part, devices))
+    state, metrics = update(state, dealt(part, devices))
     every.append(jax.device_get(metrics))
   return jax.device_get(state), every
 
@@ -140,8 +141,9 @@ def test_a_forgotten_pmean_is_caught() -> None:
 
   def trace(objective: Objective) -> None:
     step = parallel.train_step(objective, 0, 0.9)
-    mapped = jax.vmap(step, in_axes=(None, 0), out_axes=None, axis_name=AXIS)
-    jax.eval_shape(mapped, parallel.initial_state(objective, 0), jnp.zeros((2, 4, 2, 3, 1)))
+    mapped = jax.vmap(step, in_axes=(None, 0), out_axes=None, axis_name=DEVICES)
+    share = jax.tree.map(lambda array: array[:, 0], dealt(batches(1, 8), 2))
+    jax.eval_shape(mapped, parallel.initial_state(objective, 0), share)
 
   trace(toy(pmean=True))
   with pytest.raises(ValueError, match='out_axes'):
@@ -207,7 +209,7 @@ def test_a_host_state_is_placed_where_updates_leave_it() -> None:
   update = parallel.train_steps(toy(), 0, 0.9)
   state = parallel.on_all_devices(jax.device_get(parallel.initial_state(toy(), 0)))
   places = [leaf.sharding for leaf in jax.tree.leaves(state)]
-  state, _ = update(state, parallel.shard(batches(1, 8), jax.device_count()))
+  state, _ = update(state, dealt(batches(1, 8), jax.device_count()))
   assert [leaf.sharding for leaf in jax.tree.leaves(state)] == places
 
 

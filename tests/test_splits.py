@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from jaxgen import configuration
+from jaxgen import configuration, objectives
 from jaxgen.datasets import splits
 from jaxgen.devices import parallel
 from jaxgen.errors import UserError
@@ -20,8 +20,7 @@ from jaxgen.evaluation.held_out import Evaluation
 from jaxgen.images import to_uint8
 from jaxgen.main import main
 from jaxgen.metrics.frechet import frechet_distance, moments
-from jaxgen.objectives import base
-from jaxgen.objectives.base import Image, Images, Key, Metrics, Params
+from jaxgen.objectives.base import Example, Image, Key, Label, Metrics, Params
 from tests import toy
 from tests.toy import (
   DATA,
@@ -143,7 +142,7 @@ def test_training_scores_averaged_parameters_with_latents_of_their_own(trained: 
   _, average = trajectory(STEPS)
 
   def drawn(purpose: str) -> np.ndarray:
-    model = Evaluation(halfway(), config)
+    model = Evaluation(halfway(), config, ())
     return np.concatenate(list(model.samples({'w': jnp.float32(average)}, 12, purpose=purpose)))
 
   chosen, reported = drawn('select'), drawn('sample')
@@ -173,8 +172,8 @@ def test_a_subset_is_spread_over_all_rows(count: int, size: int) -> None:
 
 def test_few_validation_images_are_of_all_classes(trained: Path) -> None:
   config = configuration.load(None, trained, [])
-  images, params = by_class(1000), {'w': jnp.float32(0.0)}
-  model = Evaluation(halfway(), config)
+  images, params = splits.Split(by_class(1000)), {'w': jnp.float32(0.0)}
+  model = Evaluation(halfway(), config, ())
   everything = model.measure(params, images)
   some = model.measure(params, images, 200)
   assert everything['pixel'] == pytest.approx(pixel(112.5), abs=1e-6)
@@ -187,15 +186,16 @@ def test_few_validation_images_are_of_all_classes(trained: Path) -> None:
 def test_the_noise_of_an_image_is_that_of_its_row(trained: Path) -> None:
   """However few are looked at."""
 
-  def masked(params: Params, image: Image, key: Key) -> Metrics:
-    return {'noise': jax.random.uniform(key) * (image.mean() > 0)}
+  def masked(params: Params, example: Example, key: Key) -> Metrics:
+    return {'noise': jax.random.uniform(key) * (example.image.mean() > 0)}
 
   config = configuration.load(None, trained, [])
   images = np.zeros((60, *SHAPE), np.uint8)
   images[splits.subset(60, 20)[13]] = 255
-  model, params = Evaluation(halfway()._replace(evaluate=masked), config), {'w': jnp.float32(0.0)}
-  assert 60 * model.measure(params, images)['noise'] == pytest.approx(
-    20 * model.measure(params, images, 20)['noise']
+  model = Evaluation(halfway()._replace(evaluate=masked), config, ())
+  params, split = {'w': jnp.float32(0.0)}, splits.Split(images)
+  assert 60 * model.measure(params, split)['noise'] == pytest.approx(
+    20 * model.measure(params, split, 20)['noise']
   )
 
 
@@ -204,7 +204,7 @@ def test_samples_that_are_not_finite_are_neither_shown_nor_scored(
 ) -> None:
   """One pixel of one in fifty is no number."""
 
-  def broken(params: Params, key: Key) -> Image:
+  def broken(params: Params, label: Label, key: Key) -> Image:
     noise = jax.random.uniform(key)
     return jnp.full(SHAPE, noise).at[1, 0, 0].set(jnp.where(noise < 0.02, jnp.nan, noise))
 
@@ -214,7 +214,7 @@ def test_samples_that_are_not_finite_are_neither_shown_nor_scored(
   bad = np.asarray(jax.vmap(jax.random.uniform)(keys)) < 0.02
   start = bad.argmax() // 16 * 16  # of the first such among the 16 that are drawn at once
   assert start > 0
-  monkeypatch.setattr(base, 'build', lambda *_: model)
+  monkeypatch.setattr(objectives, 'find_objective', lambda *_: model)
   before = {path: path.stat().st_mtime_ns for path in trained.iterdir()}
   for arguments in (
     ['--mode=sample', '--num_samples=200'],
@@ -232,12 +232,12 @@ def test_samples_that_are_not_finite_are_neither_shown_nor_scored(
   assert 'are not finite' in capsys.readouterr().err
   assert not (tmp_path / 'run' / 'figures' / 'samples.png').exists()
 
-  def torn(params: Params, images: Images, key: Key) -> jax.Array:
-    return images[None].at[0, 0].set(jnp.inf)
+  def torn(params: Params, examples: Example, key: Key) -> jax.Array:
+    return examples.image[None].at[0, 0].set(jnp.inf)
 
-  model = Evaluation(halfway()._replace(figures={'torn': torn}), config)
+  model = Evaluation(halfway()._replace(figures={'torn': torn}), config, ())
   with pytest.raises(UserError, match="the figure 'torn' is not finite"):
-    model.figures({}, DATA.test.images)
+    model.figures({}, DATA.test)
 
 
 def test_speed_does_not_count_compilation_or_evaluations(

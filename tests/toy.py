@@ -14,10 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgen import datasets
+from jaxgen import datasets, objectives
 from jaxgen.datasets import splits
 from jaxgen.objectives import base
-from jaxgen.objectives.base import Image, Images, Key, Keys, Metrics, Objective, Params
+from jaxgen.objectives.base import Example, Image, Key, Keys, Label, Metrics, Objective, Params
 
 ROOT = Path(__file__).parent.parent
 TRAIN, VALIDATION, TEST = 40, 120, 200  # the mean of every pixel, which differs by 20 from it
@@ -55,22 +55,27 @@ def halfway() -> Objective:
     return {'w': jnp.float32(START)}, ()
 
   def update(
-    params: Params, opt_state: Any, images: Images, keys: Keys
+    params: Params, memory: Any, examples: Example, keys: Keys, step: jax.Array
   ) -> tuple[Params, Any, Metrics]:
-    mean = jax.lax.pmean(images.mean(), base.AXIS)
-    return {'w': 0.5 * (params['w'] + mean)}, opt_state, {'loss': mean}
+    mean = jax.lax.pmean(examples.image.mean(), base.DEVICES)
+    return {'w': 0.5 * (params['w'] + mean)}, memory, {'loss': mean}
 
-  def evaluate(params: Params, image: Image, key: Key) -> Metrics:
+  def evaluate(params: Params, example: Example, key: Key) -> Metrics:
     noise = jax.random.uniform(key)
-    return {'pixel': image.mean(), 'w': params['w'], 'noise': noise, 'noise_squared': noise**2}
+    return {
+      'pixel': example.image.mean(),
+      'w': params['w'],
+      'noise': noise,
+      'noise_squared': noise**2,
+    }
 
-  def sample(params: Params, key: Key) -> Image:
+  def sample(params: Params, label: Label, key: Key) -> Image:
     return jnp.full(SHAPE, params['w']).at[0, 0, 0].set(jax.random.uniform(key))
 
-  def seen(params: Params, images: Images, key: Key) -> jax.Array:
-    return images[None]
+  def seen(params: Params, examples: Example, key: Key) -> jax.Array:
+    return examples.image[None]
 
-  return Objective(init, update, evaluate, sample, {'seen': seen})
+  return Objective(init, update, evaluate, sample, figures={'seen': seen})
 
 
 def grey(value: int, count: int) -> splits.Split:
@@ -93,6 +98,6 @@ def at_hand(folder: Path) -> Iterator[pytest.MonkeyPatch]:
   """Lets any config train that model on that data, with a cache in this folder."""
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(datasets, 'load', lambda _: DATA)
-    patch.setattr(base, 'build', lambda *_: halfway())
+    patch.setattr(objectives, 'find_objective', lambda *_: halfway())
     patch.setenv('XDG_CACHE_HOME', str(folder / 'cache'))
     yield patch

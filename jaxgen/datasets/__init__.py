@@ -1,8 +1,33 @@
 """Named datasets as uint8 images, each source in a module of its own."""
 
+from typing import Any
+
 import ml_collections
 
 from jaxgen.datasets.splits import Dataset
+from jaxgen.errors import UserError, suggest
+
+# What of a config's section `data` need not be said.
+DEFAULTS = {
+  'path': '',  # of the folder, or where prepared datasets lie
+  'image_size': 0,  # side after resizing and cropping; 0 as it is
+  'channels': 0,  # 1 grey, 3 colour; 0 as it is
+  'validation_fraction': 0.1,  # of the training images, where there is no such split
+  'test_fraction': 0.2,  # of all images, where there is no such split
+  'memory_limit': 2**31,  # bytes; larger datasets are read by index
+}
+
+
+def section(name: str, **fields: Any) -> ml_collections.ConfigDict:
+  """A config's section `data`.
+
+  Raises:
+    UserError: a field that it does not have.
+  """
+  for field in fields:
+    if field not in DEFAULTS:
+      raise UserError(f'unknown field {field!r} of data.{suggest(field, DEFAULTS)}')
+  return ml_collections.ConfigDict({'name': name} | DEFAULTS | fields)
 
 
 def load(config: ml_collections.ConfigDict) -> Dataset:
@@ -15,3 +40,16 @@ def load(config: ml_collections.ConfigDict) -> Dataset:
 
   source = {'digits': digits.digits, 'folder': folder.folder}.get(config.name, tfds.tfds)
   return source(config)
+
+
+def named(name: str, **fields: Any) -> Dataset:
+  """The three splits of a dataset: `named('mnist').train.images` is uint8 (N, H, W, C).
+
+  Args:
+    name: digits, folder, or an image dataset of tensorflow-datasets.
+    **fields: others of a config's section `data`, such as path='pictures', image_size=32.
+
+  Raises:
+    UserError: an unknown field, or as `load`.
+  """
+  return load(section(name, **fields))

@@ -44,6 +44,31 @@ class Rows:
     return self.images[self.rows[rows]]
 
 
+class Facts(NamedTuple):
+  """What a model may know of its data before it sees them.
+
+  Attributes:
+    image_shape: (H, W, C) of every image.
+    training_images: how many there are.
+    class_counts: how many of them are of each class; () where the data have no labels.
+  """
+
+  image_shape: tuple[int, int, int]
+  training_images: int
+  class_counts: tuple[int, ...] = ()
+
+  @property
+  def classes(self) -> int:
+    """How many classes there are, for models that need labels.
+
+    Raises:
+      ValueError: the data have none.
+    """
+    if not self.class_counts:
+      raise ValueError('it learns from labels, and these data have none: choose labelled data')
+    return len(self.class_counts)
+
+
 class Dataset(NamedTuple):
   """Three disjoint splits of one dataset."""
 
@@ -55,6 +80,13 @@ class Dataset(NamedTuple):
   def image_shape(self) -> tuple[int, int, int]:
     """(H, W, C) of every image."""
     return tuple(self.train.images.shape[1:])
+
+  @property
+  def facts(self) -> Facts:
+    """What a model may know of it."""
+    labels = self.train.labels
+    counts = () if labels is None else tuple(np.bincount(labels).tolist())
+    return Facts(self.image_shape, len(self.train.images), counts)
 
 
 def hold_out(split: Split, *fractions: float) -> tuple[Split, ...]:

@@ -12,7 +12,7 @@ import numpy as np
 from jax.extend.core import Jaxpr, Var
 
 from jaxgen.devices import flops, parallel
-from jaxgen.objectives.base import Objective, Params
+from jaxgen.objectives.base import Example, Objective, Params
 
 
 def parameters(params: Params) -> int:
@@ -21,16 +21,16 @@ def parameters(params: Params) -> int:
 
 
 def training_flops(
-  update: Callable[..., Any], state: parallel.TrainState, batches: jax.Array | jax.ShapeDtypeStruct
+  update: Callable[..., Any], state: parallel.TrainState, batches: Example
 ) -> float:
   """Floating-point operations of training, for each image; see `flops.count`.
 
   Args:
     update: of `parallel.train_steps`; traced here, it need not be traced again to run.
     state: what it updates, or the shapes of that.
-    batches: the images of one dispatch, (D, S, B / D, H, W, C), or their shape.
+    batches: the examples of one dispatch, (D, S, B / D), or their shapes.
   """
-  _, steps, share = batches.shape[:3]
+  _, steps, share = batches.row.shape
   return flops.count(update, state, batches) / (steps * share)  # those of one device, as all do
 
 
@@ -68,7 +68,7 @@ def network_evaluations(objective: Objective, params: Params) -> int | None:
   parameter that it uses at all, each turn of a loop counted. Where the computation branches, the
   branch with the most counts. A `while` loop's turns are not known before it runs.
   """
-  closed = jax.make_jaxpr(objective.sample)(params, jax.random.key(0))
+  closed = jax.make_jaxpr(objective.sample)(params, jnp.int32(0), jax.random.key(0))
   count = len(jax.tree.leaves(params))
   leaves = sorted(closed.jaxpr.invars[:count], key=lambda v: -int(np.prod(v.aval.shape)))
   found = next((n for n in (_uses(closed.jaxpr, leaf) for leaf in leaves) if n), 0)

@@ -14,8 +14,20 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxgen import configuration
 from jaxgen import images as pixels
+from jaxgen.datasets.order import batch_rows
+from jaxgen.datasets.splits import Split
 from jaxgen.errors import UserError
-from jaxgen.objectives.base import AXIS, Key, Keys, Metrics, Objective, OptState, Params, reducing
+from jaxgen.objectives.base import (
+  DEVICES,
+  Example,
+  Key,
+  Keys,
+  Memory,
+  Metrics,
+  Objective,
+  Params,
+  reducing,
+)
 
 MOST_CPU_DEVICES = 8  # that a run takes unasked
 
@@ -25,7 +37,7 @@ class TrainState(NamedTuple):
 
   step: jax.Array  # int32 scalar: updates done
   params: Params
-  opt_state: OptState
+  memory: Memory
   ema: Params  # exponential moving average of params
 
 
@@ -67,14 +79,14 @@ def image_keys(key: Key, indices: jax.Array) -> Keys:
 
 
 def initial_state(objective: Objective, seed: int) -> TrainState:
-  """The state at step 0. The average is a copy: a donated buffer must not serve twice."""
-  params, opt_state = objective.init(purpose_key(seed, 'init'))
-  return TrainState(jnp.int32(0), params, opt_state, jax.tree.map(jnp.copy, params))
+  """The state at step 0, every array of it a buffer of its own: it is donated, and freed once."""
+  params, memory = objective.init(purpose_key(seed, 'init'))
+  return jax.tree.map(jnp.copy, TrainState(jnp.int32(0), params, memory, params))
 
 
 def on_all_devices(state: TrainState) -> TrainState:
   """A host's state, placed as `train_steps` returns it: so the update is compiled only once."""
-  everywhere = NamedSharding(Mesh(np.array(jax.devices()), (AXIS,)), PartitionSpec())
+  everywhere = NamedSharding(Mesh(np.array(jax.devices()), (DEVICES,)), PartitionSpec())
   return jax.tree.map(partial(jax.make_array_from_process_local_data, everywhere), state)
 
 
@@ -99,30 +111,32 @@ def moving_average(
 
 def train_step(
   objective: Objective, seed: int, ema_decay: float, reduction: str = 'mean'
-) -> Callable[[TrainState, jax.Array], tuple[TrainState, Metrics]]:
-  """One update on one device's share of a batch: state, uint8 (B / D, H, W, C) -> state, metrics.
+) -> Callable[[TrainState, Example], tuple[TrainState, Metrics]]:
+  """One update on one device's share of a batch: state, examples (B / D) -> state, metrics.
 
-  Must run under an axis named AXIS. Keys are those of the images' places in the global batch
-  (place = row * D + device, see `shard`), so that the noise does not depend on the device count.
+  Their images are uint8. Must run under an axis named DEVICES. Keys are those of the images' places
+  in the global batch (place = row * D + device, see `shard`), so that the noise does not depend on
+  the device count.
   """
   root = purpose_key(seed, 'train')
 
-  def step(state: TrainState, batch: jax.Array) -> tuple[TrainState, Metrics]:
-    places = jnp.arange(len(batch)) * jax.lax.axis_size(AXIS) + jax.lax.axis_index(AXIS)
+  def step(state: TrainState, batch: Example) -> tuple[TrainState, Metrics]:
+    places = jnp.arange(len(batch.row)) * jax.lax.axis_size(DEVICES) + jax.lax.axis_index(DEVICES)
     keys = image_keys(jax.random.fold_in(root, state.step), places)
+    examples = batch._replace(image=pixels.from_uint8(batch.image))
     with reducing(reduction):
-      params, opt_state, metrics = objective.update(
-        state.params, state.opt_state, pixels.from_uint8(batch), keys
+      params, memory, metrics = objective.update(
+        state.params, state.memory, examples, keys, state.step
       )
     ema = moving_average(state.ema, params, ema_decay, state.step, objective.averaged)
-    return TrainState(state.step + 1, params, opt_state, ema), metrics
+    return TrainState(state.step + 1, params, memory, ema), metrics
 
   return step
 
 
 def train_steps(
   objective: Objective, seed: int, ema_decay: float, reduction: str = 'mean'
-) -> Callable[[TrainState, jax.Array], tuple[TrainState, Metrics]]:
+) -> Callable[[TrainState, Example], tuple[TrainState, Metrics]]:
   """Several updates in one dispatch, over all devices of all processes.
 
   Several processes finish each dispatch before they begin anything else: a process on CPUs has few
@@ -130,16 +144,16 @@ def train_steps(
   processes were seen to wait for each other for ever.
 
   Returns:
-    state, uint8 (D, S, B / D, H, W, C) -> state after S updates, metrics each (S,). The state's
-    buffers are donated.
+    state, examples (D, S, B / D) with uint8 images -> state after S updates, metrics each (S,).
+    The state's buffers are donated.
   """
   step = train_step(objective, seed, ema_decay, reduction)
 
-  def steps(state: TrainState, batches: jax.Array) -> tuple[TrainState, Metrics]:
+  def steps(state: TrainState, batches: Example) -> tuple[TrainState, Metrics]:
     # A loop of one would still be a while loop, in which XLA compiles for size rather than speed.
-    return jax.lax.scan(step, state, batches, unroll=len(batches) == 1)
+    return jax.lax.scan(step, state, batches, unroll=len(batches.row) == 1)
 
-  call = jax.pmap(steps, axis_name=AXIS, in_axes=(None, 0), out_axes=None, donate_argnums=0)
+  call = jax.pmap(steps, axis_name=DEVICES, in_axes=(None, 0), out_axes=None, donate_argnums=0)
   if jax.process_count() == 1:
     return call
   return lambda state, batches: jax.block_until_ready(call(state, batches))
@@ -152,7 +166,7 @@ def largest(tree: Any) -> Any:
   return jax.device_get(jax.block_until_ready(_largest(repeated)))
 
 
-_largest = jax.pmap(lambda tree: jax.lax.pmax(tree, AXIS), axis_name=AXIS, out_axes=None)
+_largest = jax.pmap(lambda tree: jax.lax.pmax(tree, DEVICES), axis_name=DEVICES, out_axes=None)
 
 
 def shard(batches: np.ndarray, devices: int) -> np.ndarray:
@@ -167,6 +181,20 @@ def shard(batches: np.ndarray, devices: int) -> np.ndarray:
   dealt = batches.reshape(steps, size // devices, devices, *batches.shape[2:])
   first = jax.process_index() * jax.local_device_count()
   return np.moveaxis(dealt, 2, 0)[first : first + jax.local_device_count()]
+
+
+def examples(split: Split, rows: np.ndarray) -> Example:
+  """These rows of a split: uint8 images with their labels and rows, in the shape of `rows`."""
+  images = split.images[rows.ravel()].reshape(*rows.shape, *split.images.shape[1:])
+  labels = np.full(rows.shape, -1) if split.labels is None else split.labels[rows]
+  return Example(images, labels.astype(np.int32), rows.astype(np.int32))
+
+
+def read_batches(train: Split, config: ml_collections.ConfigDict, step: int) -> Example:
+  """The examples of the dispatch that begins at a step, (L, S, B / D), as `shard` deals them."""
+  steps = range(step, step + config.steps_per_call)
+  rows = [batch_rows(len(train.images), config.batch_size, config.seed, s) for s in steps]
+  return examples(train, shard(np.stack(rows), jax.device_count()))
 
 
 def map_images(

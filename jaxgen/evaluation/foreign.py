@@ -81,12 +81,13 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def data_of(options: argparse.Namespace) -> ml_collections.ConfigDict:
-  """What experiments/common.py says of data, with what the arguments say."""
-  section = ml_collections.ConfigDict({'name': options.data, 'path': options.data_path})
-  section.image_size, section.channels = options.image_size, options.channels
-  section.validation_fraction, section.test_fraction = 0.1, 0.2
-  section.memory_limit = 2**31
-  return section
+  """The section `data` of a config that the arguments describe."""
+  return datasets.section(
+    options.data,
+    path=options.data_path,
+    image_size=options.image_size,
+    channels=options.channels,
+  )
 
 
 def config_of(options: argparse.Namespace) -> ml_collections.ConfigDict:

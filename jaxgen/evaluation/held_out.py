@@ -2,7 +2,8 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -11,10 +12,10 @@ import ml_collections
 import numpy as np
 
 from jaxgen import images
-from jaxgen.datasets import splits
-from jaxgen.devices.parallel import map_images, purpose_key
+from jaxgen.datasets.splits import Rows, Split, subset
+from jaxgen.devices.parallel import examples, image_keys, map_images, purpose_key
 from jaxgen.errors import UserError
-from jaxgen.objectives.base import Image, Key, Metrics, Objective, Params
+from jaxgen.objectives.base import Example, Image, Key, Metrics, Objective, Params, draw_label
 
 FIGURE_ROWS = 8  # images that an objective's own figures show
 GRID = 100  # samples in a sheet
@@ -36,27 +37,33 @@ class Evaluation:
   same parameters agree, and sample i is the same whatever the number of samples or devices.
   """
 
-  def __init__(self, objective: Objective, config: ml_collections.ConfigDict) -> None:
+  def __init__(
+    self, objective: Objective, config: ml_collections.ConfigDict, class_counts: tuple[int, ...]
+  ) -> None:
+    """Of a model that was trained on so many images of each class; () without labels."""
     evaluate_key = purpose_key(config.seed, 'evaluate')
-    self._seed = config.seed
+    self._seed, self._conditional = config.seed, objective.conditional
+    self._class_counts = class_counts
 
-    def measure(params: Params, image: jax.Array, index: jax.Array) -> Metrics:
-      key = jax.random.fold_in(evaluate_key, index)
-      return objective.evaluate(params, images.from_uint8(image), key)
+    def measure(params: Params, image: jax.Array, label: jax.Array, index: jax.Array) -> Metrics:
+      example = Example(images.from_uint8(image), label, index)
+      return objective.evaluate(params, example, jax.random.fold_in(evaluate_key, index))
 
-    def draw(model: tuple[Params, Key], index: jax.Array) -> tuple[Image, jax.Array]:
+    def draw(
+      model: tuple[Params, Key], label: jax.Array, index: jax.Array
+    ) -> tuple[Image, jax.Array]:
       params, key = model
-      image = objective.sample(params, jax.random.fold_in(key, index))
+      image = objective.sample(params, label, jax.random.fold_in(key, index))
       return images.to_uint8(image), jnp.isfinite(image).all()  # NaN becomes a black pixel
 
     self._measure = map_images(measure, config.evaluation.batch_size)
     self._draw = map_images(draw, config.evaluation.batch_size)
     self._figures = {name: jax.jit(figure) for name, figure in objective.figures.items()}
     self._figure_key = purpose_key(config.seed, 'figures')
+    settle, settle_key = objective.settle, purpose_key(config.seed, 'settle')
+    self.settle = jax.jit(partial(settle, key=settle_key)) if settle else lambda params: params
 
-  def measure(
-    self, params: Params, split: splits.Images, size: int | None = None
-  ) -> dict[str, float]:
+  def measure(self, params: Params, split: Split, size: int | None = None) -> dict[str, float]:
     """Means of the objective's metrics over a split, or `size` images of it, in float64.
 
     An image's index is its row in the split, however many are looked at.
@@ -64,9 +71,12 @@ class Evaluation:
     Raises:
       UserError: a mean is not finite.
     """
-    rows = splits.subset(len(split), len(split) if size is None else size)
+    count = len(split.images)
+    rows = subset(count, count if size is None else size).astype(np.int32)
+    labels = np.full(len(rows), -1) if split.labels is None else split.labels[rows]
+    chosen = Rows(split.images, rows), labels.astype(np.int32), rows
     totals: dict[str, float] = {}
-    for chunk in self._measure(params, splits.Rows(split, rows), rows):
+    for chunk in self._measure(self.settle(params), *chosen):
       for name, values in chunk.items():
         totals[name] = totals.get(name, 0.0) + float(np.sum(values, dtype=np.float64))
     means = {name: total / len(rows) for name, total in totals.items()}
@@ -74,16 +84,31 @@ class Evaluation:
     return means
 
   def samples(
-    self, params: Params, count: int, seed: int | None = None, purpose: str = REPORTED
+    self,
+    params: Params,
+    count: int,
+    seed: int | None = None,
+    purpose: str = REPORTED,
+    labels: Sequence[int] = (),
   ) -> Iterator[np.ndarray]:
     """Samples 0 ... count - 1 of a seed, the config's by default: chunks of uint8 (n, H, W, C).
 
+    Args:
+      params: of the model.
+      count: how many.
+      seed: of the samples.
+      purpose: REPORTED or CHOOSING.
+      labels: of a conditional model's samples, again and again in this order; by default each
+        label is drawn as often as the training images have it.
+
     Raises:
-      UserError: some are not finite.
+      UserError: a label that the data do not have, or samples that are not finite.
     """
-    key = purpose_key(self._seed if seed is None else seed, purpose)
+    seed = self._seed if seed is None else seed
+    key = purpose_key(seed, purpose)
+    asked = self.labels(count, purpose_key(seed, f'{purpose} labels'), labels)
     done = 0
-    for drawn, finite in self._draw((params, key), np.arange(count)):
+    for drawn, finite in self._draw((self.settle(params), key), asked, np.arange(count)):
       if not finite.all():
         raise UserError(
           f'{np.sum(~finite)} of the samples {done} to {done + len(drawn) - 1} are not finite, '
@@ -92,14 +117,35 @@ class Evaluation:
       yield drawn
       done += len(drawn)
 
-  def figures(self, params: Params, split: splits.Images) -> dict[str, np.ndarray]:
+  def labels(self, count: int, key: Key, fixed: Sequence[int] = ()) -> np.ndarray:
+    """The labels of samples 0 ... count - 1, int32; -1 of a model that takes none.
+
+    Raises:
+      UserError: fixed ones for such a model, or one that the data do not have.
+    """
+    classes = len(self._class_counts)
+    if fixed and not self._conditional:
+      raise UserError(f'label={",".join(map(str, fixed))}: this model was trained without labels')
+    for label in fixed:
+      if not 0 <= label < classes:
+        raise UserError(f'label={label}: the data have the classes 0 to {classes - 1}')
+    if fixed:
+      return np.resize(np.asarray(fixed, np.int32), count)
+    if not self._conditional:
+      return np.full(count, -1, np.int32)
+    keys = image_keys(key, jnp.arange(count))
+    return np.asarray(jax.vmap(partial(draw_label, self._class_counts))(keys))
+
+  def figures(self, params: Params, split: Split) -> dict[str, np.ndarray]:
     """The objective's own figures of a few images: uint8 (rows, columns, H, W, C) by name.
 
     Raises:
       UserError: one is not finite.
     """
-    params = jax.device_get(params)  # else every device that holds them would draw them all
-    shown = images.from_uint8(jnp.asarray(split[splits.subset(len(split), FIGURE_ROWS)]))
+    # Else every device that holds the parameters would draw all pictures.
+    params = jax.device_get(self.settle(params))
+    shown = examples(split, subset(len(split.images), FIGURE_ROWS))
+    shown = shown._replace(image=images.from_uint8(jnp.asarray(shown.image)))
     drawn = {name: draw(params, shown, self._figure_key) for name, draw in self._figures.items()}
     for name, figure in drawn.items():
       if not jnp.isfinite(figure).all():

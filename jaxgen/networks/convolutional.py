@@ -3,7 +3,7 @@
 Strided convolutions instead of pooling, transposed ones for upsampling, no hidden linear layer.
 Where DCGAN normalises over the batch, layers here normalise over the image or not at all, so that
 a network stays a function of one example and a gradient penalty stays well defined
-(Gulrajani et al. 2017, sec. 4).
+(Gulrajani et al. 2017, sec. 4). `dcgan` is the original.
 """
 
 import math
@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxgen.layers.convolution import StridedConvolution, TransposedConvolution
+from jaxgen.layers.convolution import Initializer, StridedConvolution, TransposedConvolution
 
 
 def check_halvings(image_shape: tuple[int, ...], times: int) -> None:
@@ -27,6 +27,11 @@ def check_halvings(image_shape: tuple[int, ...], times: int) -> None:
     )
 
 
+def image_norm(x: jax.Array, dtype: Any) -> jax.Array:
+  """Layer normalisation over (H, W, C), as a part of the module that calls it."""
+  return nn.LayerNorm(reduction_axes=(-3, -2, -1), dtype=dtype)(x)
+
+
 class Encoder(nn.Module):
   """Image -> vector: every hidden layer halves height and width.
 
@@ -35,6 +40,7 @@ class Encoder(nn.Module):
     hidden: channels of the hidden layers, first to last.
     activation: after every hidden layer.
     normalise: layer-normalise hidden layers over (H, W, C).
+    kernel_init: of all kernels.
     dtype: of the computation; parameters and output are float32.
   """
 
@@ -42,19 +48,24 @@ class Encoder(nn.Module):
   hidden: tuple[int, ...]
   activation: Callable[[jax.Array], jax.Array] = nn.relu
   normalise: bool = False
+  kernel_init: Initializer = nn.initializers.lecun_normal()
   dtype: Any = jnp.float32
+
+  def normalised(self, x: jax.Array, layer: int) -> jax.Array:
+    """A hidden layer's output (H, W, C), normalised where that is wanted; layers count from 0."""
+    del layer
+    return image_norm(x, self.dtype) if self.normalise else x
 
   @nn.compact
   def __call__(self, image: jax.Array) -> jax.Array:
     """(H, W, C) -> (features,)."""
     check_halvings(image.shape, len(self.hidden))
     x = image
-    for channels in self.hidden:
-      x = StridedConvolution(channels, dtype=self.dtype)(x)
-      if self.normalise:
-        x = nn.LayerNorm(reduction_axes=(-3, -2, -1), dtype=self.dtype)(x)
-      x = self.activation(x)
-    return nn.Dense(self.features, dtype=self.dtype)(x.ravel()).astype(jnp.float32)
+    layer_of = {'kernel_init': self.kernel_init, 'dtype': self.dtype}
+    for layer, channels in enumerate(self.hidden):
+      x = StridedConvolution(channels, **layer_of)(x)
+      x = self.activation(self.normalised(x, layer))
+    return nn.Dense(self.features, **layer_of)(x.ravel()).astype(jnp.float32)
 
 
 class Decoder(nn.Module):
@@ -65,6 +76,7 @@ class Decoder(nn.Module):
     hidden: channels of the ENCODER's hidden layers; the decoder is its mirror image.
     activation: after every hidden layer.
     normalise: layer-normalise hidden layers over (H, W, C).
+    kernel_init: of all kernels.
     dtype: of the computation; parameters and output are float32.
   """
 
@@ -72,7 +84,13 @@ class Decoder(nn.Module):
   hidden: tuple[int, ...]
   activation: Callable[[jax.Array], jax.Array] = nn.relu
   normalise: bool = False
+  kernel_init: Initializer = nn.initializers.lecun_normal()
   dtype: Any = jnp.float32
+
+  def normalised(self, x: jax.Array, layer: int) -> jax.Array:
+    """A hidden layer's output (H, W, C), normalised where that is wanted; layers count from 0."""
+    del layer
+    return image_norm(x, self.dtype) if self.normalise else x
 
   @nn.compact
   def __call__(self, z: jax.Array) -> jax.Array:
@@ -80,9 +98,9 @@ class Decoder(nn.Module):
     height, width, colours = self.image_shape
     check_halvings(self.image_shape, len(self.hidden))
     smallest = (height >> len(self.hidden), width >> len(self.hidden), self.hidden[-1])
-    x = nn.Dense(math.prod(smallest), dtype=self.dtype)(z).reshape(smallest)
-    for channels in (*reversed(self.hidden[:-1]), colours):
-      if self.normalise:
-        x = nn.LayerNorm(reduction_axes=(-3, -2, -1), dtype=self.dtype)(x)
-      x = TransposedConvolution(channels, dtype=self.dtype)(self.activation(x))
+    layer_of = {'kernel_init': self.kernel_init, 'dtype': self.dtype}
+    x = nn.Dense(math.prod(smallest), **layer_of)(z).reshape(smallest)
+    for layer, channels in enumerate((*reversed(self.hidden[:-1]), colours)):
+      x = self.activation(self.normalised(x, layer))
+      x = TransposedConvolution(channels, **layer_of)(x)
     return x.astype(jnp.float32)

@@ -1,1 +1,47 @@
-"""Generative models, one file each: equations, then the factory, then `build` from a config."""
+"""Generative models: a folder a family, a file a model with its equations, factory and `build`."""
+
+import re
+
+import jax
+import ml_collections
+
+from jaxgen.datasets.splits import Facts
+from jaxgen.errors import UserError, find_module
+from jaxgen.objectives.base import Objective
+from jaxgen.objectives.rules import check
+
+# How Python says that a config's fields are not the arguments of what it configures.
+MISFIT = re.compile(r'unexpected keyword argument|missing \d+ required|multiple values for')
+
+
+def of_the_config(error: Exception) -> bool:
+  """Whether it is a value that was refused, a field too many, or one that the config lacks."""
+  if isinstance(error, AttributeError | KeyError):
+    trace = error.__traceback__
+    while trace.tb_next:
+      trace = trace.tb_next
+    return 'ml_collections' in trace.tb_frame.f_code.co_filename
+  return isinstance(error, ValueError) or bool(MISFIT.search(str(error)))
+
+
+def find_objective(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
+  """The objective that the config names, for data of which this is known.
+
+  Raises:
+    UserError: no such objective; hyperparameters that do not fit it, the network or the data; or a
+      user's own that breaks one of the `rules`.
+  """
+  module = find_module('jaxgen.objectives', config.objective.name, 'build')
+  try:
+    objective = module.build(config, facts)
+    jax.eval_shape(objective.init, jax.random.key(0))  # the network's own checks, in milliseconds
+  except (AttributeError, KeyError, TypeError, ValueError) as error:
+    if not of_the_config(error):
+      raise  # a fault of the program, which its author wants to see whole
+    raise UserError(
+      f'objective {config.objective.name!r} cannot be built for images of shape '
+      f'{facts.image_shape}: {error}'
+    ) from error
+  if '.' in config.objective.name:  # a user's own; those here are held to the rules by the tests
+    check(objective, config, facts)
+  return objective

@@ -1,77 +1,109 @@
-"""What a generative model is here: four functions, and the one verb that trains it."""
+"""What a generative model is here: functions of one example, and the verbs that train them."""
 
-import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import ml_collections
 import optax
 
-from jaxgen.errors import UserError, find_module
+from jaxgen.layers.normalisation import BATCH_AXES
 
 Key = jax.Array  # a typed PRNG key
-Keys = jax.Array  # (N,) typed PRNG keys, one an image
+Keys = jax.Array  # (N,) typed PRNG keys, one an example
 Image = jax.Array  # (H, W, C) float32 in [-1, 1]
 Images = jax.Array  # (N, H, W, C) float32 in [-1, 1]
-Params = Any  # a pytree of float32 arrays
-OptState = Any  # optax's state for these parameters
+Label = jax.Array  # int32 (), a class; -1 for none
+Params = Any  # a pytree of float32 arrays: all that sampling and evaluation need
+Memory = Any  # a pytree of arrays: all that only the next update needs
 Metrics = dict[str, jax.Array]  # scalars by name, units in the names
 
-AXIS = 'devices'  # the name of the mapped axis over devices
+EXAMPLES, DEVICES = (
+  BATCH_AXES  # the names of the mapped axes: of a device's examples, and of devices
+)
+
+
+class Example(NamedTuple):
+  """One image of the data, with what is known of it; or a batch of them, as arrays (N, ...).
+
+  Attributes:
+    image: float32 (H, W, C) in [-1, 1].
+    label: int32 (), its class; -1 where the data have none.
+    row: int32 (), its place in its split.
+  """
+
+  image: Image
+  label: Label
+  row: jax.Array
 
 
 class Objective(NamedTuple):
-  """A generative model, written for one image.
+  """A generative model, written for ONE example.
 
   Attributes:
-    init: key -> params, opt_state.
-    update: params, opt_state, images (N, H, W, C), keys (N,) -> params, opt_state, metrics: one
-      iteration of the paper's algorithm, which consumes the whole batch. Runs once on every device,
-      on this device's share of the batch.
-    evaluate: params, image, key -> metrics of one held-out image; their mean is reported.
-    sample: params, key -> image.
-    figures: name -> (params, images (N, H, W, C), key) -> pictures (rows, columns, H, W, C): what
-      else of this model is worth looking at in TensorBoard.
+    init: key -> params, memory.
+    update: params, memory, examples (N,), keys (N,), step -> params, memory, metrics: one iteration
+      of the paper's algorithm, which consumes the whole batch. Runs once on every device, on this
+      device's share of the batch.
+    evaluate: params, example, key -> metrics of one held-out example; their mean is reported.
+    sample: params, label, key -> image; an unconditional model ignores the label.
+    encode: params, image, key -> latent, where the model has codes.
+    decode: params, latent, key -> image.
+    figures: name -> (params, examples (N,), key) -> pictures (rows, columns, H, W, C): what else of
+      this model is worth looking at in TensorBoard.
+    settle: params, key -> params as all of the above but `init` and `update` want them, made once
+      for many images: say, with standing statistics of a batch normalisation.
+    networks: the Flax modules by their names.
     averaged: which of the params the moving average smooths, True or False for each part of a
       prefix of their tree; the others are taken as they are.
+    conditional: whether `sample` looks at its label.
   """
 
-  init: Callable[[Key], tuple[Params, OptState]]
-  update: Callable[[Params, OptState, Images, Keys], tuple[Params, OptState, Metrics]]
-  evaluate: Callable[[Params, Image, Key], Metrics]
-  sample: Callable[[Params, Key], Image]
-  figures: Mapping[str, Callable[[Params, Images, Key], jax.Array]] = MappingProxyType({})
+  init: Callable[[Key], tuple[Params, Memory]]
+  update: Callable[[Params, Memory, Example, Keys, jax.Array], tuple[Params, Memory, Metrics]]
+  evaluate: Callable[[Params, Example, Key], Metrics]
+  sample: Callable[[Params, Label, Key], Image]
+  encode: Callable[[Params, Image, Key], jax.Array] | None = None
+  decode: Callable[[Params, jax.Array, Key], Image] | None = None
+  figures: Mapping[str, Callable[[Params, Example, Key], jax.Array]] = MappingProxyType({})
+  settle: Callable[[Params, Key], Params] | None = None
+  networks: Mapping[str, nn.Module] = MappingProxyType({})
   averaged: Any = True
+  conditional: bool = False
 
 
 def descend(
   loss: Callable[..., tuple[jax.Array, Metrics]],
   optimizer: optax.GradientTransformation,
   params: Params,
-  opt_state: OptState,
-  *batch: jax.Array,
-) -> tuple[Params, OptState, Metrics]:
+  opt_state: Any,
+  *batch: Any,
+) -> tuple[Params, Any, Metrics]:
   """One step of stochastic gradient descent on the mean of `loss` over the whole batch.
 
+  What must see the whole batch, as a batch normalisation does, averages or gathers over the axes
+  EXAMPLES and DEVICES; everything else stays a function of one example.
+
   Args:
-    loss: (params, *example) -> scalar, metrics; for ONE example of the batch.
+    loss: (params, *example) -> scalar, metrics; for ONE example of the batch. Its metrics may be
+      arrays, such as new batch statistics.
     optimizer: the optax chain that turns gradients into updates.
     params: what `loss` is differentiated in.
     opt_state: the optimizer's state.
-    *batch: arrays whose leading axis is this device's share of the batch.
+    *batch: pytrees whose leading axis is this device's share of the batch.
 
   Returns:
     New params and opt_state, equal on every device, and the means of the loss's metrics with
     `loss`, `gradient_norm` and `parameter_norm` (Euclidean, of the updated parameters).
   """
 
-  def mean_loss(params: Params, *examples: jax.Array) -> tuple[jax.Array, Metrics]:
-    losses, metrics = jax.vmap(loss, in_axes=(None, *(0 for _ in examples)))(params, *examples)
-    return losses.mean(), jax.tree.map(jnp.mean, metrics | {'loss': losses})
+  def mean_loss(params: Params, *examples: Any) -> tuple[jax.Array, Metrics]:
+    losses, metrics = over_examples(partial(loss, params))(*examples)
+    return losses.mean(), means(metrics | {'loss': losses})
 
   gradient_of = partial(jax.grad(mean_loss, has_aux=True), params)
   gradient, metrics = REDUCTIONS[reducing.value](gradient_of, batch)
@@ -84,49 +116,103 @@ def descend(
   return params, opt_state, metrics | norms
 
 
-def average(function: Callable[..., Any], *batch: jax.Array) -> Any:
+def descent(
+  loss: Callable[[Params, Example, Key], tuple[jax.Array, Metrics]],
+  optimizer: optax.GradientTransformation,
+) -> Callable[[Params, Memory, Example, Keys, jax.Array], tuple[Params, Memory, Metrics]]:
+  """The `update` of a model that descends on one loss and remembers its optimizer's state alone."""
+
+  def update(
+    params: Params, memory: Memory, examples: Example, keys: Keys, step: jax.Array
+  ) -> tuple[Params, Memory, Metrics]:
+    del step
+    return descend(loss, optimizer, params, memory, examples, keys)
+
+  return update
+
+
+def average(function: Callable[..., Any], *batch: Any) -> Any:
   """The mean of a function of ONE example over the whole batch, on all devices.
 
   For algorithms that do not `descend`: it averages as the run does, in order where that is asked.
 
   Args:
     function: *example -> a pytree of arrays.
-    *batch: arrays whose leading axis is this device's share of the batch.
+    *batch: pytrees whose leading axis is this device's share of the batch.
 
   Returns:
     The means, equal on every device.
   """
-
-  def mean(*examples: jax.Array) -> Any:
-    return jax.tree.map(lambda values: values.mean(axis=0), jax.vmap(function)(*examples))
-
-  return REDUCTIONS[reducing.value](mean, batch)
+  return REDUCTIONS[reducing.value](lambda *shares: means(over_examples(function)(*shares)), batch)
 
 
-def mean_reduction(mean_of: Callable[..., Any], batch: tuple[jax.Array, ...]) -> Any:
+def gather(batch: Any) -> Any:
+  """The whole batch on every device, each example at its place in it: (N / D, ...) -> (N, ...).
+
+  For memories with an entry for every image, which must be equal on every device.
+  """
+
+  def collect(share: jax.Array) -> jax.Array:
+    dealt = jax.lax.all_gather(share, DEVICES, axis=1)  # example i went to device i mod D
+    return dealt.reshape(-1, *share.shape[1:])
+
+  return jax.tree.map(collect, batch)
+
+
+def each(function: Callable[..., Any], *batch: Any) -> Any:
+  """The values of a function of ONE example for every example of this device's share of the batch.
+
+  For what is not averaged, such as a posterior of each image; in an ordered reduction the bits do
+  not depend on how large the share is.
+  """
+  if reducing.value == 'mean':
+    return jax.vmap(function)(*batch)
+  blocks = BLOCKS // jax.lax.axis_size(DEVICES)
+  _, found = jax.lax.scan(lambda _, b: (None, jax.vmap(function)(*b)), None, cut(batch, blocks))
+  return jax.tree.map(lambda a: jnp.swapaxes(a, 0, 1).reshape(-1, *a.shape[2:]), found)
+
+
+def over_examples(function: Callable[..., Any]) -> Callable[..., Any]:
+  """`vmap`, under the name that batch statistics are taken over.
+
+  An ordered reduction computes its blocks apart, so that nothing there can see the whole batch.
+  """
+  return jax.vmap(function, axis_name=EXAMPLES if reducing.value == 'mean' else None)
+
+
+def means(values: Any) -> Any:
+  """Of each array (N, ...), the mean over its leading axis."""
+  return jax.tree.map(lambda array: array.mean(axis=0), values)
+
+
+def mean_reduction(mean_of: Callable[..., Any], batch: tuple[Any, ...]) -> Any:
   """The mean over devices of each device's mean: fast; equal for any device count to rounding."""
   found = mean_of(*batch)
-  return found if jax.lax.axis_size(AXIS) == 1 else jax.lax.pmean(found, AXIS)
+  return found if jax.lax.axis_size(DEVICES) == 1 else jax.lax.pmean(found, DEVICES)
 
 
-def ordered_reduction(mean_of: Callable[..., Any], batch: tuple[jax.Array, ...]) -> Any:
+def ordered_reduction(mean_of: Callable[..., Any], batch: tuple[Any, ...]) -> Any:
   """The mean over BLOCKS fixed blocks of the batch, summed in one order on any number of devices.
 
   The bits are the same on 1, 2, 4 and 8 devices. Block b holds the images whose place in the
   global batch is b modulo BLOCKS. The loop over blocks keeps XLA from fusing them into differently
   rounded sums.
   """
-  devices = jax.lax.axis_size(AXIS)
+  devices = jax.lax.axis_size(DEVICES)
   blocks = BLOCKS // devices  # on this device: block k * devices + device
-  cut = tuple(jnp.swapaxes(a.reshape(-1, blocks, *a.shape[1:]), 0, 1) for a in batch)
-  _, here = jax.lax.scan(lambda _, block: (None, mean_of(*block)), None, cut)
-  there = jax.lax.all_gather(here, AXIS, axis=1)  # (blocks, devices, ...), in block order
+  _, here = jax.lax.scan(lambda _, block: (None, mean_of(*block)), None, cut(batch, blocks))
+  there = jax.lax.all_gather(here, DEVICES, axis=1)  # (blocks, devices, ...), in block order
   total, _ = jax.lax.scan(
     lambda total, block: (jax.tree.map(jnp.add, total, block), None),
     jax.tree.map(lambda g: jnp.zeros_like(g[0, 0]), there),
     jax.tree.map(lambda g: g.reshape(BLOCKS, *g.shape[2:]), there),
   )
   return jax.tree.map(lambda g: g / BLOCKS, total)
+
+
+def cut(batch: Any, blocks: int) -> Any:
+  """(N, ...) -> (blocks, N / blocks, ...): example i goes to block i modulo their number."""
+  return jax.tree.map(lambda a: jnp.swapaxes(a.reshape(-1, blocks, *a.shape[1:]), 0, 1), batch)
 
 
 BLOCKS = 16  # two or more on each of up to 8 devices, as XLA unrolls a loop of one
@@ -136,43 +222,17 @@ REDUCTIONS = {'mean': mean_reduction, 'ordered': ordered_reduction}
 reducing = jax.make_user_context('mean')
 
 
+def draw_label(class_counts: tuple[int, ...], key: Key) -> Label:
+  """A class as often as the training images have it; -1 where they have none."""
+  if not class_counts:
+    return jnp.int32(-1)
+  frequencies = jnp.array(class_counts, jnp.float32) / sum(class_counts)
+  return jax.random.choice(key, len(class_counts), p=frequencies).astype(jnp.int32)
+
+
 def prefix(name: str, metrics: Metrics) -> Metrics:
   """Puts `name/` before every metric, for objectives that descend on several losses."""
   return {f'{name}/{key}': value for key, value in metrics.items()}
-
-
-# How Python says that a config's fields are not the arguments of what it configures.
-MISFIT = re.compile(r'unexpected keyword argument|missing \d+ required|multiple values for')
-
-
-def of_the_config(error: Exception) -> bool:
-  """Whether it is a value that was refused, a field too many, or one that the config lacks."""
-  if isinstance(error, AttributeError | KeyError):
-    trace = error.__traceback__
-    while trace.tb_next:
-      trace = trace.tb_next
-    return 'ml_collections' in trace.tb_frame.f_code.co_filename
-  return isinstance(error, ValueError) or bool(MISFIT.search(str(error)))
-
-
-def build(config: ml_collections.ConfigDict, image_shape: tuple[int, int, int]) -> Objective:
-  """The objective that the config names, for images of this (H, W, C).
-
-  Raises:
-    UserError: no such objective, or its hyperparameters do not fit it, the network or the images.
-  """
-  module = find_module('jaxgen.objectives', config.objective.name, 'build')
-  try:
-    objective = module.build(config, image_shape)
-    jax.eval_shape(objective.init, jax.random.key(0))  # the network's own checks, in milliseconds
-  except (AttributeError, KeyError, TypeError, ValueError) as error:
-    if not of_the_config(error):
-      raise  # a fault of the program, which its author wants to see whole
-    raise UserError(
-      f'objective {config.objective.name!r} cannot be built for images of shape {image_shape}: '
-      f'{error}'
-    ) from error
-  return objective
 
 
 def arguments(section: ml_collections.ConfigDict) -> dict[str, Any]:

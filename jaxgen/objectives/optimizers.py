@@ -36,7 +36,7 @@ OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
 }
 
 
-def build(
+def find_optimizer(
   name: str,
   learning_rate: float,
   num_steps: int,

@@ -15,6 +15,7 @@ import re
 import shutil
 import sys
 import time
+from collections import namedtuple
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -33,6 +34,7 @@ UNFINISHED = 'unfinished'  # the folder of a step that is being written
 LAST, BEST = 'last', 'best'
 FOLDERS = {LAST: 'checkpoints', BEST: 'best'}  # below a workdir
 ONE = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0})
+RENAMED = {'memory': 'opt_state'}  # parts of a training state, and what they were called before
 log = logging.getLogger(__name__)
 
 # What fails in Orbax's threads reaches us as an exception; that they also log its traceback, and
@@ -204,14 +206,27 @@ def read(folder: Path, template: Any) -> Any:
     UserError: it has other arrays than the template, or Orbax cannot read it.
   """
   try:
-    compare(json.loads((folder / ARRAYS).read_text()), specification(template), folder)
-    empty = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), template)
+    found = json.loads((folder / ARRAYS).read_text())
+    expected = as_saved(template, found)
+    compare(found, specification(expected), folder)
+    empty = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), expected)
     with orbax_of_one() as orbax:
-      return orbax.restore(folder, args=ocp.args.StandardRestore(empty))
+      state = orbax.restore(folder, args=ocp.args.StandardRestore(empty))
+    return state if expected is template else type(template)(*state)
   except UserError:
     raise
   except Exception as error:
     raise UserError(f'cannot read {folder}, whose sums are right: {error}') from error
+
+
+def as_saved(template: Any, found: dict[str, str]) -> Any:
+  """The template, with the names of its parts that an older checkpoint's arrays have."""
+  parts = {path.removeprefix('.').partition('[')[0] for path in found}
+  names = getattr(template, '_fields', ())
+  before = [name if name in parts else RENAMED.get(name, name) for name in names]
+  if not parts.intersection(before).difference(names):
+    return template
+  return namedtuple('Before', before)(*template)
 
 
 def steps(folder: Path) -> list[int]:

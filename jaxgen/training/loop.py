@@ -5,7 +5,7 @@ import math
 import sys
 import time
 from contextlib import ExitStack
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,15 +14,16 @@ import ml_collections
 import numpy as np
 from clu import parameter_overview
 
-from jaxgen import configuration, datasets
+from jaxgen import configuration, datasets, objectives
 from jaxgen.datasets import order, splits
 from jaxgen.devices import cost, parallel, processes
 from jaxgen.evaluation import held_out
 from jaxgen.evaluation.held_out import CHOOSING, GRID, Evaluation, first, require_finite
 from jaxgen.evaluation.provenance import fingerprint, image_hashes
-from jaxgen.objectives import base
+from jaxgen.objectives import base, rules
 from jaxgen.training.checkpoint import Checkpoints
 from jaxgen.training.stopping import StopRequests
+from jaxgen.training.trained import begin_from
 from jaxgen.training.workdir import claim, describe
 from jaxgen.training.writer import SCORE, VALIDATION, Writer
 
@@ -60,7 +61,7 @@ def prepare(
   """
   configuration.validate(config, jax.device_count())
   dataset = datasets.load(config.data)
-  model = base.build(config, dataset.image_shape)
+  model = objectives.find_objective(config, dataset.facts)
   requests = stack.enter_context(StopRequests())
   if processes.first():
     stack.enter_context(claim(workdir))
@@ -76,7 +77,10 @@ def prepare(
   checkpoints = writer = processes.Mute()
   if processes.first():
     checkpoints = Checkpoints(workdir / 'checkpoints', config.checkpoint.keep)
-    state = stack.enter_context(checkpoints).restore(state) or state
+    saved = stack.enter_context(checkpoints).restore(state)
+    if saved is None and config.init_from:
+      state = begin_from(Path(config.init_from), state)
+    state = saved or state
     writer = stack.enter_context(Writer(workdir, config, int(state.step)))
     announce(config, workdir, dataset, state)
   return Run(config, model, dataset, writer, checkpoints, requests), state
@@ -97,9 +101,10 @@ class Run:
     self.config, self.dataset, self.writer, self.checkpoints = config, dataset, writer, checkpoints
     self.requests = requests
     self.update = parallel.train_steps(model, config.seed, config.ema_decay, config.reduction)
-    self.model, self.evaluation = model, Evaluation(model, config)
+    self.model = model
+    self.evaluation = Evaluation(model, config, dataset.facts.class_counts)
     self.pending: list[tuple[int, Any]] = []  # metrics still on the devices
-    self.speed = cost.Speed(config.batch_size, config.network.dtype)
+    self.speed = cost.Speed(config.batch_size, config.get('network', {}).get('dtype', 'float32'))
 
   def loop(self, state: parallel.TrainState, start: int) -> None:
     """Updates, logs, saves and evaluates until the last step or a request to stop.
@@ -111,14 +116,9 @@ class Run:
     if self.evaluates(start) and processes.agree(self.writer.evaluated) < start:
       self.evaluate(start, state)
 
-    def read(step: int) -> np.ndarray:
-      images = self.dataset.train.images
-      steps = range(step, step + stride)
-      rows = [order.batch_rows(len(images), config.batch_size, config.seed, s) for s in steps]
-      rows = parallel.shard(np.stack(rows), jax.device_count())
-      return images[rows.ravel()].reshape(*rows.shape, *images.shape[1:])
-
-    self.speed.flops = cost.training_flops(self.update, state, read(start))
+    read = partial(parallel.read_batches, self.dataset.train, config)
+    with rules.sentences(config.objective.name):
+      self.speed.flops = cost.training_flops(self.update, state, read(start))
     for step, batches in order.prefetch(read, range(start, config.num_steps, stride)):
       state, metrics = self.update(state, batches)
       self.requests.saved = None
@@ -173,7 +173,7 @@ class Run:
     Distances are to the training images: validation images are few, test images not for training.
     """
     began = time.monotonic()
-    validation = self.dataset.validation.images
+    validation = self.dataset.validation
     size = self.config.evaluation.validation_images
     means = self.evaluation.measure(state.ema, validation, size)
     found = {VALIDATION + name: value for name, value in means.items()}

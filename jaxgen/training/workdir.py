@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from jaxgen.datasets.splits import Dataset
+from jaxgen.datasets.splits import Dataset, Facts
 from jaxgen.errors import UserError
 from jaxgen.evaluation.provenance import changes, circumstances, copies, fingerprint, image_hashes
 from jaxgen.images import write_whole
@@ -61,7 +61,7 @@ def describe(workdir: Path, dataset: Dataset) -> None:
   changed = changes(starts[-1], start) if starts else []
   if changed:
     log.warning('bits may differ, for this start is not like the last: %s', '; '.join(changed))
-  record |= {'data': found | began, 'image_shape': dataset.image_shape, 'starts': [*starts, start]}
+  record |= {'data': found | began} | dataset.facts._asdict() | {'starts': [*starts, start]}
   write_whole(path, json.dumps(record, indent=2).encode())
 
 
@@ -116,14 +116,18 @@ def read_record(path: Path) -> dict[str, Any]:
   return record
 
 
-def image_shape(workdir: Path) -> tuple[int, int, int]:
-  """The (H, W, C) of the images that a run was trained on.
+def facts_of(workdir: Path) -> Facts:
+  """What was known of the data that a run was trained on.
 
   Raises:
     UserError: the folder is not that of a run.
   """
   try:
-    height, width, channels = map(int, read_record(workdir / RECORD)['image_shape'])
+    record = read_record(workdir / RECORD)
+    height, width, channels = map(int, record['image_shape'])
+    # Older records may lack the rest, and hold runs of models that have no use for it.
+    images = int(record.get('training_images', 0))
+    counts = tuple(map(int, record.get('class_counts', ())))
   except (UserError, ValueError, KeyError, TypeError) as error:
     raise UserError(f'{workdir} has no {RECORD} that says what was trained there') from error
-  return height, width, channels
+  return Facts((height, width, channels), images, counts)

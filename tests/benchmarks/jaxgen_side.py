@@ -5,11 +5,13 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from jaxgen import configuration
+from jaxgen import configuration, objectives
 from jaxgen.datasets import order
+from jaxgen.datasets.splits import Facts, Split
 from jaxgen.devices import cost, flops, parallel
 from jaxgen.evaluation import held_out
 from jaxgen.features import classifier
@@ -52,8 +54,8 @@ def training(config: ml_collections.ConfigDict, shape: tuple[int, int, int]) -> 
   A unit is one dispatch. Metrics are fetched as often as a run logs them.
   """
   configuration.validate(config, jax.device_count())
-  images, stride = random_images(IMAGES, shape), config.steps_per_call
-  model = base.build(config, shape)
+  train, stride = Split(random_images(IMAGES, shape)), config.steps_per_call
+  model = objectives.find_objective(config, Facts(shape, IMAGES))
   update, traced = (
     parallel.train_steps(model, config.seed, config.ema_decay, config.reduction) for _ in range(2)
   )  # the second, so that the first call's time has the tracing in it
@@ -61,12 +63,7 @@ def training(config: ml_collections.ConfigDict, shape: tuple[int, int, int]) -> 
   parameters = cost.parameters(state.params)
   state, done = parallel.on_all_devices(state), 0
 
-  def read(step: int) -> np.ndarray:
-    steps = range(step, step + stride)
-    rows = [order.batch_rows(len(images), config.batch_size, config.seed, s) for s in steps]
-    rows = parallel.shard(np.stack(rows), jax.device_count())
-    return images[rows.ravel()].reshape(*rows.shape, *images.shape[1:])
-
+  read = partial(parallel.read_batches, train, config)
   operations = cost.training_flops(traced, state, read(0))
 
   def run(units: int) -> None:
@@ -108,17 +105,17 @@ def forward(config: ml_collections.ConfigDict, shape: tuple[int, int, int]) -> W
 
 def sampling(config: ml_collections.ConfigDict, shape: tuple[int, int, int]) -> Work:
   """Samples as `--mode=sample` draws them; a unit is one batch, divided among the devices."""
-  model = base.build(config, shape)
+  model = objectives.find_objective(config, Facts(shape, IMAGES))
   params, _ = jax.jit(model.init)(jax.random.key(0))
   count = config.evaluation.batch_size
   config.evaluation.batch_size //= jax.device_count()
-  draw = held_out.Evaluation(model, config)
+  draw = held_out.Evaluation(model, config, ())
   return Work(
     repeat(lambda: draw.samples(params, count)),
     1,
     count,
     cost.parameters(params),
-    flops.count(model.sample, params, jax.random.key(0)),
+    flops.count(model.sample, params, jnp.int32(-1), jax.random.key(0)),
     device(),
   )
 

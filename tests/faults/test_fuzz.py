@@ -24,7 +24,7 @@ def read_config(path: Path) -> None:
 
 READERS: dict[str, Callable[[Path], object]] = {
   'config.json': read_config,
-  'run.json': lambda path: workdir.image_shape(path.parent),
+  'run.json': lambda path: workdir.facts_of(path.parent),
   'metrics.jsonl': lambda path: writer.keep_until(path, 10**9),
   'picture.png': lambda path: folder.read_file(path, CONFIG.data),
   'picture.jpg': lambda path: folder.read_file(path, CONFIG.data),

@@ -11,6 +11,7 @@ import optax
 from jaxgen.objectives.base import Objective
 from jaxgen.objectives.diffusion import process
 from jaxgen.objectives.diffusion.ddpm import ddpm
+from tests.examples import examples
 
 SHAPE = (2, 2, 1)
 M, V = 0.2, 0.09  # of Gaussian data
@@ -59,6 +60,5 @@ def model(
 def evaluate(model: Objective, images: np.ndarray) -> dict[str, np.ndarray]:
   """Metrics of every image, each under its own key."""
   keys = jax.random.split(jax.random.key(1), len(images))
-  images = jnp.asarray(images, jnp.float32)
-  metrics = jax.jit(jax.vmap(model.evaluate, in_axes=(None, 0, 0)))({}, images, keys)
+  metrics = jax.jit(jax.vmap(model.evaluate, in_axes=(None, 0, 0)))({}, examples(images), keys)
   return {name: np.asarray(values, np.float64) for name, values in metrics.items()}

@@ -15,8 +15,10 @@ from scipy import stats
 from jaxgen import configuration
 from jaxgen.devices import parallel
 from jaxgen.networks import mlp
-from jaxgen.objectives.adversarial.game import critic_slices, game, players
-from jaxgen.objectives.base import AXIS, Image, Key, Metrics, Objective
+from jaxgen.objectives.adversarial.game import critic_slices, game, optimizers_of
+from jaxgen.objectives.adversarial.players import Players, players_of
+from jaxgen.objectives.base import Image, Key, Metrics, Objective
+from tests.examples import draw, example, facts, on_one_device
 
 ROOT = Path(__file__).parent.parent.parent
 SHAPE, LATENT = (2, 1, 1), 2
@@ -42,18 +44,17 @@ def linear_game(critic_steps: int = 1, **fields: Any) -> Objective:
   known = {
     'critic_loss': lambda f, real, fake, key: (f(fake) - f(real), seen(real, fake)),
     'generator_loss': lambda f, real, fake, key: (-f(fake), seen(real, fake)),
-    'image_shape': SHAPE,
-    'latent': LATENT,
     'critic_steps': critic_steps,
   }
   optimizer = {name: optax.sgd(optax.constant_schedule(rate)) for name, rate in RATES.items()}
-  return game(Revealing(), mlp.Encoder(1, ()), optimizer, **known | fields)
+  players = Players(Revealing(), mlp.Encoder(1, ()), SHAPE, fields.pop('latent', LATENT))
+  return game(players, optimizer, **known | fields)
 
 
 def updated(model: Objective, images: np.ndarray, key: Key) -> tuple[Any, Any, Any, Metrics]:
   """Parameters before, and parameters, optimizer states and metrics after one update."""
   params, opt_state = model.init(jax.random.key(0))
-  step = jax.jit(jax.vmap(model.update, in_axes=None, out_axes=None, axis_name=AXIS, axis_size=1))
+  step = jax.jit(on_one_device(model))
   keys = jax.random.split(key, len(images))
   images = jnp.asarray(images, jnp.float32).reshape(-1, *SHAPE)
   return (params, *step(params, opt_state, images, keys))
@@ -132,9 +133,9 @@ def test_evaluation_and_samples_are_of_the_generator_given() -> None:
   params, _ = linear_game().init(jax.random.key(0))
   params['generator']['params']['bias'] += 0.5
   keys = jax.random.split(jax.random.key(1), 1000)
-  draws = np.asarray(jax.jit(jax.vmap(linear_game().sample, in_axes=(None, 0)))(params, keys))
+  draws = np.asarray(draw(linear_game(), params, keys))
   assert stats.kstest(np.arctanh(draws.ravel()), stats.norm(0.5).cdf).pvalue > 0.01
-  image = jnp.asarray(IMAGES[0], jnp.float32).reshape(SHAPE)
+  image = example(IMAGES[0].reshape(SHAPE))
   evaluate = jax.jit(jax.vmap(linear_game().evaluate, in_axes=(None, None, 0)))
   metrics = evaluate(params, image, keys)
   fakes = pixels(metrics, 'fake')
@@ -145,7 +146,7 @@ def test_evaluation_and_samples_are_of_the_generator_given() -> None:
 def test_evaluation_asks_the_critic_as_it_is_and_an_averaged_generator() -> None:
   model = linear_game(critic_loss=lambda f, real, fake, key: (f(fake), {'f': f(real)}))
   params, _ = model.init(jax.random.key(0))
-  image = jnp.asarray(IMAGES[0], jnp.float32).reshape(SHAPE)
+  image = example(IMAGES[0].reshape(SHAPE))
   found = model.evaluate(params, image, jax.random.key(1))
   assert found.keys() == {'f'}
   np.testing.assert_allclose(found['f'], IMAGES[0] @ weights(params), rtol=1e-5)
@@ -161,7 +162,7 @@ def test_slices_are_disjoint_and_the_same_on_any_devices(devices: int, critic_st
   """Slice k of all devices together is images k B / K ... (k + 1) B / K - 1, each once."""
   batch = np.arange(24)
   slices = [
-    critic_slices(jnp.asarray(share), jnp.asarray(share), critic_steps)
+    critic_slices((jnp.asarray(share), jnp.asarray(share)), critic_steps)
     for share in parallel.shard(batch[None], devices)[:, 0]
   ]
   for images, keys in slices:
@@ -174,7 +175,7 @@ def test_slices_are_disjoint_and_the_same_on_any_devices(devices: int, critic_st
 
 def test_a_batch_that_critic_steps_do_not_divide_is_an_error() -> None:
   with pytest.raises(ValueError, match='7 images a device cannot be divided'):
-    critic_slices(jnp.zeros(7), jnp.zeros(7), 3)
+    critic_slices((jnp.zeros(7), jnp.zeros(7)), 3)
 
 
 @pytest.mark.parametrize('fields', [{'critic_steps': 0}, {'latent': 0}])
@@ -182,7 +183,7 @@ def test_players_without_latents_or_steps_are_an_error(fields: dict[str, int]) -
   ((name, value),) = fields.items()
   with pytest.raises(ValueError, match=f'objective.{name}={value}'):
     linear_game(**fields)
-  linear_game(**{name: 1})
+  linear_game(**{name: 2})
 
 
 def experiment(critic_steps: int = 3, **optimizer: Any) -> ml_collections.ConfigDict:
@@ -207,7 +208,7 @@ def rates(optimizer: optax.GradientTransformation, count: int) -> np.ndarray:
 def test_both_players_rates_follow_one_schedule(warmup: int) -> None:
   """The critic's counts its own updates, of which each update of the generator holds three."""
   config = experiment(critic_steps=3, schedule='cosine', warmup_steps=warmup)
-  optimizer = players(config, SHAPE)['optimizer']
+  optimizer = optimizers_of(config)
   t = np.arange(12) / 3  # in updates of the generator, of which there are four
   decay = 0.5 * (1 + np.cos(np.pi * (t - warmup) / (4 - warmup)))
   expected = np.where(t < warmup, t / max(warmup, 1), decay)
@@ -218,7 +219,7 @@ def test_both_players_rates_follow_one_schedule(warmup: int) -> None:
 def test_players_have_rates_of_their_own() -> None:
   config = experiment()
   config.critic_optimizer.learning_rate = 0.25
-  optimizer = players(config, SHAPE)['optimizer']
+  optimizer = optimizers_of(config)
   np.testing.assert_allclose(rates(optimizer['critic'], 2), 0.25)
   np.testing.assert_allclose(rates(optimizer['generator'], 2), 1.0)
 
@@ -226,7 +227,7 @@ def test_players_have_rates_of_their_own() -> None:
 @pytest.mark.parametrize(('offset', 'slope'), [(-9.0, 0.2), (9.0, 1.0)])
 def test_critic_teaches_on_either_side_of_its_units(offset: float, slope: float) -> None:
   """Its gradient in the image: the weights, times 0.2 where the only hidden unit is below zero."""
-  critic = players(experiment(), SHAPE)['critic']
+  critic = players_of(experiment(), facts(SHAPE)).critic
   params = {
     'Dense_0': {'kernel': jnp.array([[2.0], [-3.0]]), 'bias': jnp.array([offset])},
     'Dense_1': {'kernel': jnp.array([[5.0]]), 'bias': jnp.zeros(1)},
@@ -238,11 +239,11 @@ def test_critic_teaches_on_either_side_of_its_units(offset: float, slope: float)
 
 def test_players_are_as_large_as_the_config_says() -> None:
   """Two pixels, one hidden unit, latents of any size."""
-  found = players(experiment(), SHAPE)
-  assert found['image_shape'] == SHAPE
-  for player, example, shapes in (
+  found = players_of(experiment(), facts(SHAPE))
+  assert found.image_shape == SHAPE
+  for player, seen_by, shapes in (
     ('generator', jnp.zeros(7), [(1,), (7, 1), (2,), (1, 2)]),
     ('critic', jnp.zeros(SHAPE), [(1,), (2, 1), (1,), (1, 1)]),
   ):
-    params = jax.eval_shape(found[player].init, jax.random.key(0), example)
+    params = jax.eval_shape(getattr(found, player).init, jax.random.key(0), seen_by)
     assert [leaf.shape for leaf in jax.tree.leaves(params)] == shapes

@@ -10,8 +10,8 @@ import pytest
 from scipy import stats
 
 from jaxgen.objectives import distributions
-from jaxgen.objectives.base import AXIS
 from jaxgen.objectives.diffusion import process
+from tests.examples import on_one_device
 from tests.objectives.denoisers import SHAPE, Blind, Exact, evaluate, model, tables
 
 BITS = 4 * np.log(2)
@@ -171,7 +171,7 @@ def test_training_takes_a_term_of_its_weighting_at_a_uniform_time(weighting: str
   image = np.array([0.95, 0.9, 0.85, 0.8]).reshape(SHAPE)
   objective = model(Learning(50), clip=True, weighting=weighting)
   params, opt_state = objective.init(jax.random.key(0))
-  step = jax.vmap(objective.update, in_axes=None, out_axes=None, axis_name=AXIS, axis_size=1)
+  step = on_one_device(objective)
 
   def train(key: jax.Array) -> Any:
     return step(params, opt_state, jnp.asarray(image, jnp.float32)[None], key[None])[2]

@@ -11,12 +11,13 @@ from scipy import stats
 
 from jaxgen.objectives.base import Objective
 from jaxgen.objectives.diffusion import process
+from tests.examples import draw, examples
 from tests.objectives.denoisers import SHAPE, Blind, Exact, M, V, model, tables
 
 
 def samples(model: Objective, count: int) -> np.ndarray:
   keys = jax.random.split(jax.random.key(2), count)
-  return np.asarray(jax.jit(jax.vmap(model.sample, in_axes=(None, 0)))({}, keys))
+  return np.asarray(draw(model, {}, keys))
 
 
 def maps(
@@ -91,8 +92,8 @@ def test_denoising_shows_a_sample_on_its_way(steps: int) -> None:
   """At even moments, at most ten, of which the last is the sample: all maps of one first noise."""
   objective = model(Exact(40), sampler='ddim', steps=steps)
   key = jax.random.key(3)
-  pictures = jax.jit(objective.figures['denoising'])({}, jnp.zeros((3, *SHAPE)), key)
-  drawn = jax.jit(jax.vmap(objective.sample, in_axes=(None, 0)))({}, jax.random.split(key, 3))
+  pictures = jax.jit(objective.figures['denoising'])({}, examples(jnp.zeros((3, *SHAPE))), key)
+  drawn = draw(objective, {}, jax.random.split(key, 3))
   np.testing.assert_allclose(pictures[:, -1], drawn, atol=1e-5)
   path, frames = affine_maps(steps), min(steps, 10)
   noise = (np.asarray(drawn) - path[-1, 1]) / path[-1, 0]

@@ -11,8 +11,8 @@ import optax
 import pytest
 from scipy import stats
 
-from jaxgen.objectives.base import AXIS
 from jaxgen.objectives.diffusion.flow_matching import flow_matching, interpolate, velocity
+from tests.examples import NONE, draw, example, examples, on_one_device
 
 MEAN, DEVIATION = 0.4, 0.3
 SHAPE = (2, 2, 1)
@@ -38,7 +38,7 @@ def drawn(steps: int, count: int) -> np.ndarray:
   model = flow_matching(Exact(), optax.sgd(0.1), SHAPE, steps=steps)
   params, _ = model.init(jax.random.key(0))
   keys = jax.random.split(jax.random.key(1), count)
-  return np.asarray(jax.jit(jax.vmap(model.sample, in_axes=(None, 0)))(params, keys))
+  return np.asarray(draw(model, params, keys))
 
 
 def test_path_starts_at_noise_ends_at_data_and_moves_at_the_velocity() -> None:
@@ -90,7 +90,7 @@ def test_evaluation_looks_into_every_stratum_of_time_once() -> None:
   model = flow_matching(network, optax.sgd(0.0), SHAPE, times=8)
   params, _ = model.init(jax.random.key(0))
   evaluate = jax.jit(jax.vmap(model.evaluate, in_axes=(None, None, 0)))
-  metrics = evaluate(params, jnp.zeros(SHAPE), jax.random.split(jax.random.key(1), 200))
+  metrics = evaluate(params, example(jnp.zeros(SHAPE)), jax.random.split(jax.random.key(1), 200))
   np.testing.assert_allclose(metrics['velocity_squared_error'], (4**8 - 1) / 3 / 8, rtol=1e-4)
 
 
@@ -98,10 +98,10 @@ def test_times_of_evaluation_and_training_are_uniform() -> None:
   """An error of t makes a loss of t^2."""
   model = flow_matching(Telling(lambda t: t), optax.sgd(0.0), SHAPE, times=1)
   params, opt_state = model.init(jax.random.key(0))
-  step = jax.vmap(model.update, in_axes=None, out_axes=None, axis_name=AXIS, axis_size=1)
+  step = on_one_device(model)
   image, keys = jnp.zeros(SHAPE), jax.random.split(jax.random.key(1), 2000)
   squares = {
-    'evaluation': lambda key: model.evaluate(params, image, key)['velocity_squared_error'],
+    'evaluation': lambda key: model.evaluate(params, example(image), key)['velocity_squared_error'],
     'training': lambda key: step(params, opt_state, image[None], key[None])[2]['loss'],
   }
   for use, square in squares.items():
@@ -120,7 +120,7 @@ def test_exact_velocity_beats_any_shift_of_it_in_the_loss() -> None:
     params, _ = model.init(jax.random.key(0))
     keys = jax.random.split(jax.random.key(2), 4000)
     images = MEAN + DEVIATION * jax.random.normal(jax.random.key(3), (4000, *SHAPE))
-    metrics = jax.vmap(model.evaluate, in_axes=(None, 0, 0))(params, images, keys)
+    metrics = jax.vmap(model.evaluate, in_axes=(None, 0, 0))(params, examples(images), keys)
     return float(metrics['velocity_squared_error'].mean())
 
   assert mean_loss(Shifted()) - mean_loss(Exact()) == pytest.approx(0.09, abs=0.01)
@@ -132,7 +132,7 @@ def test_flow_shows_a_sample_on_its_way(steps: int) -> None:
   model = flow_matching(Exact(), optax.sgd(0.1), SHAPE, steps=steps)
   params, _ = model.init(jax.random.key(0))
   key = jax.random.key(3)
-  pictures = model.figures['flow'](params, jnp.zeros((2, *SHAPE)), key)
+  pictures = model.figures['flow'](params, examples(jnp.zeros((2, *SHAPE))), key)
   assert pictures.shape == (2, min(steps, 10), *SHAPE)
   for row, row_key in zip(pictures, jax.random.split(key, 2), strict=True):
     x, h = np.asarray(jax.random.normal(row_key, SHAPE), np.float64), 1 / steps
@@ -144,7 +144,7 @@ def test_flow_shows_a_sample_on_its_way(steps: int) -> None:
     each = steps / len(row)
     expected = [shown[int(np.ceil((k + 1) * each)) - 1] for k in range(len(row))]
     np.testing.assert_allclose(row, expected, rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(row[-1], model.sample(params, row_key), atol=1e-5)
+    np.testing.assert_allclose(row[-1], model.sample(params, NONE, row_key), atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from scipy.special import expit
 
 from jaxgen import configuration
 from jaxgen.objectives.adversarial import gan
+from tests.examples import facts
 
 ROOT = Path(__file__).parent.parent.parent
 GRID = np.linspace(-12.0, 12.0, 4001)
@@ -136,20 +137,20 @@ def test_game_is_played_for_the_losses_that_the_config_names(
   config = configuration.execute(str(ROOT / 'experiments' / 'gan.py'))
   config.objective.generator_loss = name
   config.objective.latent = 7
-  arguments = gan.build(config, (1, 1, 1))
+  arguments = gan.build(config, facts((1, 1, 1)))
   real, fake = jnp.full((1, 1, 1), 2.0), jnp.full((1, 1, 1), -1.0)
   loss, metrics = arguments['generator_loss'](jnp.sum, real, fake, jax.random.key(0))
   assert loss == pytest.approx(expected, rel=1e-5)
   assert metrics == {}
   assert arguments['critic_loss'] is gan.discriminator_loss
-  assert (arguments['latent'], arguments['critic_steps']) == (7, 1)
+  assert (arguments['players'].latent, arguments['critic_steps']) == (7, 1)
 
 
 def test_an_unknown_loss_of_the_generator_is_an_error() -> None:
   config = configuration.execute(str(ROOT / 'experiments' / 'gan.py'))
   config.objective.generator_loss = 'hinge'
   with pytest.raises(ValueError, match='choose one of minimax, non_saturating'):
-    gan.build(config, (1, 1, 1))
+    gan.build(config, facts((1, 1, 1)))
 
 
 @pytest.mark.parametrize('name', gan.GENERATOR_LOSSES)
@@ -157,13 +158,12 @@ def test_build_hands_the_generator_the_loss_that_is_named(
   name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
   """-log D(G(z)) or log(1 - D(G(z))) of the critic's logit, by scipy."""
-  handed = {}
-  monkeypatch.setattr(gan, 'game', lambda **arguments: handed.update(arguments))
+  monkeypatch.setattr(gan, 'game', lambda **arguments: arguments)
   config = configuration.execute(str(ROOT / 'experiments/gan.py'))
   config.objective.generator_loss = name
-  gan.build(config, (8, 8, 1))
+  arguments = gan.build(config, facts((8, 8, 1)))
   for logit in (-3.0, 0.2, 4.0):
-    loss, metrics = handed['generator_loss'](
+    loss, metrics = arguments['generator_loss'](
       lambda image: 2.0 * image.sum(), None, jnp.array(0.5 * logit), None
     )
     d = expit(logit)
@@ -171,4 +171,4 @@ def test_build_hands_the_generator_the_loss_that_is_named(
       -np.log(d) if name == 'non_saturating' else np.log(1 - d), rel=1e-4
     )
     assert metrics == {}
-  assert handed['critic_loss'] is gan.discriminator_loss
+  assert arguments['critic_loss'] is gan.discriminator_loss

@@ -11,8 +11,10 @@ from scipy import stats
 
 from jaxgen.networks import mlp
 from jaxgen.objectives import distributions
-from jaxgen.objectives.base import AXIS, Objective
-from jaxgen.objectives.variational import vae
+from jaxgen.objectives.base import Objective
+from jaxgen.objectives.variational import bounds, likelihoods, vae
+from jaxgen.objectives.variational.likelihoods import find_likelihood
+from tests.examples import draw, example, examples, on_one_device
 
 SHAPE, LATENT = (3, 1, 1), 2
 NOISE = 0.7  # standard deviation of x given z
@@ -53,7 +55,7 @@ def model(
     mlp.Encoder(2 * LATENT, ()),
     mlp.Decoder(SHAPE, ()),
     optimizer or optax.sgd(0.0),
-    vae.LIKELIHOODS[likelihood],
+    find_likelihood(likelihood),
     SHAPE,
     LATENT,
     **hyperparameters,
@@ -64,7 +66,7 @@ def measure(params: Any, count: int, **hyperparameters: Any) -> dict[str, np.nda
   """The metrics of X under `count` independent keys."""
   keys = jax.random.split(jax.random.key(1), count)
   evaluate = jax.jit(jax.vmap(model(**hyperparameters).evaluate, in_axes=(None, None, 0)))
-  metrics = evaluate(params, jnp.asarray(X, jnp.float32).reshape(SHAPE), keys)
+  metrics = evaluate(params, example(X.reshape(SHAPE)), keys)
   return {name: np.asarray(values, np.float64) for name, values in metrics.items()}
 
 
@@ -84,7 +86,7 @@ def test_kl_equals_scipys_cross_entropy_by_quadrature() -> None:
 def test_kl_equals_monte_carlo() -> None:
   mean, log_variance = jnp.array([0.5, -1.0]), jnp.array([-0.7, 0.4])
   noise = jax.random.normal(jax.random.key(0), (200_000, 2))
-  z = jax.vmap(vae.reparameterize, in_axes=(None, None, 0))(mean, log_variance, noise)
+  z = jax.vmap(bounds.reparameterize, in_axes=(None, None, 0))(mean, log_variance, noise)
   log_ratio = jax.vmap(
     lambda z: (
       distributions.log_normal(z, mean, log_variance)
@@ -113,18 +115,20 @@ def test_log_normal_equals_scipy() -> None:
 def test_log_bernoulli_equals_scipy_on_black_and_white() -> None:
   logits, bits = RNG.normal(size=SHAPE) * 3, RNG.integers(0, 2, SHAPE)
   expected = stats.bernoulli(1 / (1 + np.exp(-logits))).logpmf(bits).sum()
-  actual = vae.log_bernoulli(jnp.asarray(2.0 * bits - 1.0), jnp.asarray(logits), jnp.zeros(SHAPE))
+  actual = likelihoods.log_bernoulli(
+    jnp.asarray(2.0 * bits - 1.0), jnp.asarray(logits), jnp.zeros(SHAPE)
+  )
   np.testing.assert_allclose(actual, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize('grey', [0.1, 0.5, 0.8])
 def test_log_bernoulli_is_greatest_at_the_pixels_own_value(grey: float) -> None:
   """On grey pixels the surrogate's best mean is the pixel: u = sigmoid(logit)."""
-  gradient = jax.grad(vae.log_bernoulli, argnums=1)
+  gradient = jax.grad(likelihoods.log_bernoulli, argnums=1)
   x = jnp.full(SHAPE, 2.0 * grey - 1.0)
   best = jnp.full(SHAPE, np.log(grey / (1 - grey)))
   np.testing.assert_allclose(gradient(x, best, jnp.zeros(SHAPE)), 0.0, atol=1e-6)
-  np.testing.assert_allclose(vae.LIKELIHOODS['bernoulli'].mean(best), x, atol=1e-6)
+  np.testing.assert_allclose(likelihoods.LIKELIHOODS['bernoulli'].mean(best), x, atol=1e-6)
 
 
 def test_gaussian_of_variance_one_half_is_the_squared_error() -> None:
@@ -141,7 +145,7 @@ def test_gradient_through_the_sample_equals_the_closed_form() -> None:
   weights = jnp.asarray(weights / weights.sum())
 
   def expectation(mean: jax.Array, log_variance: jax.Array) -> jax.Array:
-    z = jax.vmap(vae.reparameterize, in_axes=(None, None, 0))(
+    z = jax.vmap(bounds.reparameterize, in_axes=(None, None, 0))(
       mean, log_variance, jnp.asarray(nodes)
     )
     return jnp.sum(weights * (z - 1.0) ** 4)
@@ -213,7 +217,7 @@ def update(
 ) -> tuple[Any, dict[str, jax.Array]]:
   """Parameters and the last metrics after so many updates on one device."""
   batch = jnp.asarray(X + np.random.default_rng(2).normal(size=(images, 3)), jnp.float32)
-  step = jax.vmap(objective.update, in_axes=None, out_axes=None, axis_name=AXIS, axis_size=1)
+  step = on_one_device(objective)
   opt_state = jax.tree.map(jnp.zeros_like, jax.eval_shape(objective.init, jax.random.key(0))[1])
 
   def one(carry: Any, key: jax.Array) -> Any:
@@ -279,12 +283,13 @@ def test_learned_variance_is_the_mean_squared_error_at_its_optimum() -> None:
 def test_figures_show_reconstructions_and_the_manifold() -> None:
   params = linear_gaussian()
   images = jnp.asarray(RNG.normal(size=(4, *SHAPE)), jnp.float32)
-  pictures = model().figures['reconstructions'](params, images, jax.random.key(0))
+  batch = examples(images)
+  pictures = model().figures['reconstructions'](params, batch, jax.random.key(0))
   np.testing.assert_array_equal(pictures[:, 0], images)
   precision = 1.0 + (W**2).sum(0) / NOISE**2
   z = (np.asarray(images).reshape(4, 3) - B) @ (W / NOISE**2 / precision)
   np.testing.assert_allclose(pictures[:, 1].reshape(4, 3), z @ W.T + B, rtol=1e-4, atol=1e-5)
-  manifold = model().figures['manifold'](params, images, jax.random.key(0)).reshape(15, 15, 3)
+  manifold = model().figures['manifold'](params, batch, jax.random.key(0)).reshape(15, 15, 3)
   np.testing.assert_allclose(manifold[7, 7], B, atol=1e-6)  # the middle is z = 0
   quantile = stats.norm.ppf(0.5 / 15)
   np.testing.assert_allclose(manifold[0, 0], W @ np.full(2, quantile) + B, rtol=1e-4)
@@ -292,6 +297,6 @@ def test_figures_show_reconstructions_and_the_manifold() -> None:
 
 def test_samples_have_the_moments_of_the_decoder() -> None:
   keys = jax.random.split(jax.random.key(4), 20_000)
-  x = jax.vmap(model().sample, in_axes=(None, 0))(linear_gaussian(), keys).reshape(-1, 3)
+  x = draw(model(), linear_gaussian(), keys).reshape(-1, 3)
   np.testing.assert_allclose(x.mean(0), B, atol=0.05)
   np.testing.assert_allclose(np.cov(x.T), W @ W.T, atol=0.05)

@@ -14,8 +14,9 @@ from scipy import stats
 from jaxgen import configuration
 from jaxgen.networks import mlp
 from jaxgen.objectives.adversarial import wgan
-from jaxgen.objectives.adversarial.game import leaky_relu
-from jaxgen.objectives.base import AXIS, Objective, descend
+from jaxgen.objectives.adversarial.players import leaky_relu
+from jaxgen.objectives.base import DEVICES, Objective, descend
+from tests.examples import draw, facts, on_one_device
 
 ROOT = Path(__file__).parent.parent.parent
 PENALTY = 10.0
@@ -114,7 +115,7 @@ def trained_distance(shift: tuple[float, ...], deviation: float) -> float:
     init_key, loop_key, test_key = jax.random.split(key, 3)
     params = critic.init(init_key, jnp.zeros((1, 1, dimension)))
     start, keys = (params, optimizer.init(params)), jax.random.split(loop_key, 400)
-    one = jax.vmap(step, in_axes=None, out_axes=None, axis_name=AXIS, axis_size=1)
+    one = jax.vmap(step, in_axes=None, out_axes=None, axis_name=DEVICES, axis_size=1)
     (params, _), _ = jax.lax.scan(one, start, keys)
     f = jax.vmap(lambda image: critic.apply(params, image).squeeze())
     real, fake = draw(test_key, 4000)
@@ -141,7 +142,7 @@ def built(clip: float, hidden: tuple[int, ...], constraint: str = 'clip') -> Obj
   config.network.hidden = hidden
   config.optimizer.learning_rate = 0.0
   config.critic_optimizer.learning_rate = 1e-2
-  return wgan.build(config, (1, 1, 3))
+  return wgan.build(config, facts((1, 1, 3)))
 
 
 @cache
@@ -150,14 +151,14 @@ def train(clip: float, hidden: tuple[int, ...]) -> tuple[list[Any], list[Any], n
   model = built(clip, hidden)
   params, opt_state = model.init(KEY)
   images = jnp.tile(jnp.array([0.9, -0.5, 0.2])[None, None, None], (200, 1, 1, 1))
-  step = jax.jit(jax.vmap(model.update, in_axes=None, out_axes=None, axis_name=AXIS, axis_size=1))
+  step = jax.jit(on_one_device(model))
   states, metrics = [params], []
   for seed in range(10):
     keys = jax.random.split(jax.random.key(seed), 200)
     params, opt_state, values = step(params, opt_state, images, keys)
     states.append(params)
     metrics.append(values)
-  draws = jax.vmap(model.sample, in_axes=(None, 0))(params, jax.random.split(KEY, 20_000))
+  draws = draw(model, params, jax.random.split(KEY, 20_000))
   return states, metrics, np.array([0.9, -0.5, 0.2]) - np.asarray(draws).mean((0, 1, 2))
 
 
@@ -225,7 +226,7 @@ def test_constraints_that_cannot_be(fields: dict[str, Any], message: str) -> Non
   config = configuration.execute(str(ROOT / 'experiments' / 'wgan.py'))
   config.objective.update(fields)
   with pytest.raises(ValueError, match=message):
-    wgan.build(config, (8, 8, 1))
+    wgan.build(config, facts((8, 8, 1)))
 
 
 def test_the_slope_is_taken_between_real_and_fake() -> None:

@@ -1,166 +1,196 @@
 """The game of a generator and a critic (alg. 1 of Goodfellow et al. 2014 and Arjovsky et al. 2017).
 
-GAN and WGAN differ in their two losses and in what is done to the critic after a step; the game is
-the same. Symbols: G generator, f critic (a real number an image), x real, G(z) fake, z ~ N(0, I).
+GANs differ in their two losses and in what is done to the critic after a step; the game is the
+same. Symbols: G generator, f critic (a real number an image), x real, G(z) fake, z ~ N(0, I). In a
+conditional game both players also see a label, that of x.
 """
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import ml_collections
 import optax
 
-from jaxgen.networks import find_network
+from jaxgen.layers.normalisation import STATISTICS
 from jaxgen.objectives import optimizers
+from jaxgen.objectives.adversarial.players import PairLoss, Players
 from jaxgen.objectives.base import (
+  Example,
   Image,
-  Images,
   Key,
   Keys,
+  Label,
+  Memory,
   Metrics,
   Objective,
-  OptState,
   Params,
   arguments,
   descend,
   prefix,
 )
 
-Critic = Callable[[Image], jax.Array]  # (H, W, C) -> scalar
-PairLoss = Callable[[Critic, Image, Image, Key], tuple[jax.Array, Metrics]]  # f, x, G(z), key
+
+class State(NamedTuple):
+  """What a game remembers besides its optimizers; both losses then take it as `state`.
+
+  Attributes:
+    init: before the first update, and in evaluation.
+    next: state, mean metrics of both players -> state, metrics to add.
+  """
+
+  init: Any
+  next: Callable[[Any, Metrics], tuple[Any, Metrics]]
 
 
 def game(
-  generator: nn.Module,
-  critic: nn.Module,
+  players: Players,
   optimizer: dict[str, optax.GradientTransformation],
   critic_loss: PairLoss,
   generator_loss: PairLoss,
-  image_shape: tuple[int, int, int],
-  latent: int,
   critic_steps: int = 1,
   project: Callable[[Params], Params] = lambda critic: critic,
+  state: State | None = None,
 ) -> Objective:
   """`critic_steps` steps of the critic, each on fresh images, then one step of the generator.
 
   Args:
-    generator: (latent,) -> (H, W, C); tanh brings its output into [-1, 1] here.
-    critic: (H, W, C) -> (1,).
+    players: the two networks.
     optimizer: one for 'generator', one for 'critic'.
     critic_loss: what the critic minimises, for one real and one fake image.
     generator_loss: what the generator minimises; its gradient reaches G through the fake image.
-    image_shape: (H, W, C).
-    latent: dimension of z.
     critic_steps: how often the critic steps before the generator does; a batch holds the images of
       all these steps.
     project: applied to the critic's parameters after each of its steps.
+    state: what the game remembers, if anything.
 
   Raises:
     ValueError: no latent dimension, or no critic steps.
   """
-  if latent < 1 or critic_steps < 1:
+  if players.latent < 1 or critic_steps < 1:
     raise ValueError(
-      f'objective.latent={latent} and objective.critic_steps={critic_steps} must be at least 1'
+      f'objective.latent={players.latent} and objective.critic_steps={critic_steps} must be at '
+      'least 1'
     )
 
-  def init(key: Key) -> tuple[Params, OptState]:
-    generator_key, critic_key = jax.random.split(key)
-    params = {
-      'generator': generator.init(generator_key, jnp.zeros(latent)),
-      'critic': project(critic.init(critic_key, jnp.zeros(image_shape))),
-    }
-    return params, {name: optimizer[name].init(params[name]) for name in params}
+  def init(key: Key) -> tuple[Params, Memory]:
+    params = players.init(key)
+    params['critic'] = project(params['critic'])
+    memory = {name: optimizer[name].init(weights(params[name])) for name in params}
+    return params, memory | ({'state': state.init} if state else {})
 
-  def generate(params: Params, key: Key) -> Image:
-    return jnp.tanh(generator.apply(params, jax.random.normal(key, (latent,))))
+  def turn(
+    player: str, loss: PairLoss, params: Params, opt_state: Any, examples: Example, keys: Keys
+  ) -> tuple[Params, Any, Metrics]:
+    """One step of one player against the other as it is."""
+    own = params[player]
 
-  def play(
-    loss: PairLoss, generator: Params, f: Params, image: Image, key: Key
-  ) -> tuple[jax.Array, Metrics]:
-    """A loss of one real image and one fake, as a function of both players' parameters."""
-    latent_key, loss_key = jax.random.split(key)
-    fake = generate(generator, latent_key)
-    return loss(lambda image: critic.apply(f, image).squeeze(), image, fake, loss_key)
+    def loss_of(moved: Params, example: Example, key: Key) -> tuple[jax.Array, Metrics]:
+      key = jax.random.fold_in(key, ('critic', 'generator').index(player))
+      value, metrics, after = players.play(
+        loss, params | {player: own | moved}, example, key, training=True
+      )
+      return value, metrics | {STATISTICS: statistics(after[player])}
+
+    moved, opt_state, metrics = descend(
+      loss_of, optimizer[player], weights(own), opt_state, examples, keys
+    )
+    return params | {player: moved | metrics.pop(STATISTICS)}, opt_state, metrics
 
   def update(
-    params: Params, opt_state: OptState, images: Images, keys: Keys
-  ) -> tuple[Params, OptState, Metrics]:
-    generator, f = params['generator'], params['critic']
-    slices, slice_keys = critic_slices(images, keys, critic_steps)
+    params: Params, memory: Memory, examples: Example, keys: Keys, step: jax.Array
+  ) -> tuple[Params, Memory, Metrics]:
+    del step
+    shares = critic_slices((examples, keys), critic_steps)
+    losses = [
+      partial(loss, state=memory['state']) if state else loss
+      for loss in (critic_loss, generator_loss)
+    ]
 
-    def critic_step(carry: tuple[Params, OptState], batch: tuple[Images, Keys]) -> Any:
-      def loss(f: Params, image: Image, key: Key) -> tuple[jax.Array, Metrics]:
-        return play(critic_loss, generator, f, image, jax.random.fold_in(key, 0))
+    def critic_step(carry: tuple[Params, Any], share: tuple[Example, Keys]) -> Any:
+      both, opt_state = params | {'critic': carry[0]}, carry[1]
+      both, opt_state, metrics = turn('critic', losses[0], both, opt_state, *share)
+      return (project(both['critic']), opt_state), metrics
 
-      f, state, metrics = descend(loss, optimizer['critic'], *carry, *batch)
-      return (project(f), state), metrics
-
-    (f, f_state), f_metrics = jax.lax.scan(
-      critic_step, (f, opt_state['critic']), (slices, slice_keys)
+    (critic, f_state), f_metrics = jax.lax.scan(
+      critic_step, (params['critic'], memory['critic']), shares
     )
-
-    def loss(generator: Params, image: Image, key: Key) -> tuple[jax.Array, Metrics]:
-      return play(generator_loss, generator, f, image, jax.random.fold_in(key, 1))
-
-    generator, g_state, g_metrics = descend(
-      loss, optimizer['generator'], generator, opt_state['generator'], slices[0], slice_keys[0]
+    first = jax.tree.map(lambda share: share[0], shares)
+    params, g_state, g_metrics = turn(
+      'generator', losses[1], params | {'critic': critic}, memory['generator'], *first
     )
     last = jax.tree.map(lambda values: values[-1], f_metrics)
-    return (
-      {'generator': generator, 'critic': f},
-      {'generator': g_state, 'critic': f_state},
-      prefix('critic', last) | prefix('generator', g_metrics),
-    )
+    metrics = prefix('critic', last) | prefix('generator', g_metrics)
+    memory = memory | {'generator': g_state, 'critic': f_state}
+    if state:
+      memory['state'], added = state.next(memory['state'], metrics)
+      metrics |= added
+    return params, memory, metrics
 
-  def evaluate(params: Params, image: Image, key: Key) -> Metrics:
-    return play(critic_loss, params['generator'], params['critic'], image, key)[1]
+  def evaluate(params: Params, example: Example, key: Key) -> Metrics:
+    loss = partial(critic_loss, state=state.init) if state else critic_loss
+    return players.play(loss, params, example, key)[1]
 
-  def sample(params: Params, key: Key) -> Image:
-    return generate(params['generator'], key)
+  def decode(params: Params, z: jax.Array, label: Label) -> Image:
+    return players.generate(params['generator'], z, label)[0]
 
-  # The critic has learned to judge the generator as it is, not an average of critics of the past.
-  averaged = {'generator': True, 'critic': False}
-  return Objective(init, update, evaluate, sample, averaged=averaged)
+  def sample(params: Params, label: Label, key: Key) -> Image:
+    return decode(params, jax.random.normal(key, (players.latent,)), label)
+
+  return Objective(
+    init,
+    update,
+    evaluate,
+    sample,
+    decode=None if players.class_counts else lambda params, z, key: decode(params, z, key),
+    settle=players.settle if players.keep_statistics['generator'] else None,
+    networks={'generator': players.generator, 'critic': players.critic},
+    # The critic has learned to judge the generator as it is, not an average of critics of the past.
+    averaged={'generator': True, 'critic': False},
+    conditional=bool(players.class_counts),
+  )
 
 
-def critic_slices(images: Images, keys: Keys, critic_steps: int) -> tuple[Images, Keys]:
+def weights(variables: Params) -> Params:
+  """What an optimizer moves: all but batch statistics."""
+  return {name: part for name, part in variables.items() if name != STATISTICS}
+
+
+def statistics(variables: Params) -> Params:
+  """The rest, {} of a network that keeps none."""
+  return {name: part for name, part in variables.items() if name == STATISTICS}
+
+
+def critic_slices(batch: Any, critic_steps: int) -> Any:
   """(N, ...) -> (critic_steps, N / critic_steps, ...): fresh images for every critic step.
 
   Raises:
     ValueError: the batch on one device does not divide.
   """
-  if len(images) % critic_steps:
+  size = len(jax.tree.leaves(batch)[0])
+  if size % critic_steps:
     raise ValueError(
-      f'{len(images)} images a device cannot be divided among objective.critic_steps='
-      f'{critic_steps}: make batch_size a multiple of devices times critic_steps'
+      f'{size} images a device cannot be divided among objective.critic_steps={critic_steps}: make '
+      'batch_size a multiple of devices times critic_steps'
     )
-  size = len(images) // critic_steps
-  return tuple(a.reshape(critic_steps, size, *a.shape[1:]) for a in (images, keys))
+  return jax.tree.map(lambda a: a.reshape(critic_steps, size // critic_steps, *a.shape[1:]), batch)
 
 
-def players(config: ml_collections.ConfigDict, image_shape: tuple[int, int, int]) -> dict[str, Any]:
-  """Both networks and their optimizers as a config describes them: arguments of `game`.
+def game_arguments(config: ml_collections.ConfigDict) -> dict[str, Any]:
+  """The fields of `config.objective` that are arguments of `game`, or of a loss."""
+  return {name: value for name, value in arguments(config.objective).items() if name != 'latent'}
+
+
+def optimizers_of(config: ml_collections.ConfigDict) -> dict[str, optax.GradientTransformation]:
+  """Both players' optimizers as a config describes them.
 
   Schedules count the generator's steps for both players, so that their warmups end together.
   """
-  name, shape = config.network.name, arguments(config.network)
   steps = config.objective.critic_steps
   critic = config.critic_optimizer.to_dict()
   critic['warmup_steps'] = steps * critic.get('warmup_steps', 0)
   return {
-    'generator': find_network(name, 'Decoder')(image_shape, **shape),
-    'critic': find_network(name, 'Encoder')(1, activation=leaky_relu, **shape),
-    'optimizer': {
-      'generator': optimizers.build(**config.optimizer, num_steps=config.num_steps),
-      'critic': optimizers.build(**critic, num_steps=config.num_steps * steps),
-    },
-    'image_shape': image_shape,
+    'generator': optimizers.find_optimizer(**config.optimizer, num_steps=config.num_steps),
+    'critic': optimizers.find_optimizer(**critic, num_steps=config.num_steps * steps),
   }
-
-
-def leaky_relu(x: jax.Array) -> jax.Array:
-  """Slope 0.2 below zero (Radford et al. 2016): a critic that is flat anywhere teaches nothing."""
-  return nn.leaky_relu(x, 0.2)

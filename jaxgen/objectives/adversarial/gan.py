@@ -9,8 +9,10 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
-from jaxgen.objectives.adversarial.game import Critic, game, players
-from jaxgen.objectives.base import Image, Key, Metrics, Objective, arguments
+from jaxgen.datasets.splits import Facts
+from jaxgen.objectives.adversarial.game import game, game_arguments, optimizers_of
+from jaxgen.objectives.adversarial.players import Critic, Players, players_of
+from jaxgen.objectives.base import Image, Key, Metrics, Objective
 
 
 def value(real_logit: jax.Array, fake_logit: jax.Array) -> jax.Array:
@@ -43,9 +45,13 @@ def discriminator_loss(f: Critic, real: Image, fake: Image, key: Key) -> tuple[j
   }
 
 
-def build(config: ml_collections.ConfigDict, image_shape: tuple[int, int, int]) -> Objective:
-  """The GAN that a config describes."""
-  hyperparameters = arguments(config.objective)
+def gan(config: ml_collections.ConfigDict, players: Players) -> Objective:
+  """The game of these players with the losses and optimizers that a config describes.
+
+  Raises:
+    ValueError: an unknown loss of the generator.
+  """
+  hyperparameters = game_arguments(config)
   name = hyperparameters.pop('generator_loss')
   if name not in GENERATOR_LOSSES:
     raise ValueError(
@@ -57,8 +63,14 @@ def build(config: ml_collections.ConfigDict, image_shape: tuple[int, int, int]) 
     return GENERATOR_LOSSES[name](f(fake)), {}
 
   return game(
+    players=players,
+    optimizer=optimizers_of(config),
     critic_loss=discriminator_loss,
     generator_loss=generator_loss,
-    **players(config, image_shape),
     **hyperparameters,
   )
+
+
+def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
+  """The GAN that a config describes."""
+  return gan(config, players_of(config, facts))

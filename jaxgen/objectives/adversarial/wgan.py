@@ -13,8 +13,10 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-from jaxgen.objectives.adversarial.game import Critic, game, players
-from jaxgen.objectives.base import Image, Key, Metrics, Objective, Params, arguments
+from jaxgen.datasets.splits import Facts
+from jaxgen.objectives.adversarial.game import game, game_arguments, optimizers_of
+from jaxgen.objectives.adversarial.players import Critic, players_of
+from jaxgen.objectives.base import Image, Key, Metrics, Objective, Params
 
 
 def distance(f: Critic, real: Image, fake: Image) -> jax.Array:
@@ -57,25 +59,34 @@ def clip_weights(critic: Params, window: float) -> Params:
   return jax.tree_util.tree_map_with_path(clip, critic)
 
 
-def build(config: ml_collections.ConfigDict, image_shape: tuple[int, int, int]) -> Objective:
+def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
   """The WGAN that a config describes.
 
   Raises:
-    ValueError: an unknown constraint, or a window or penalty that is not positive.
+    ValueError: an unknown constraint, a window or penalty that is not positive, or a critic that
+      normalises over the batch.
   """
-  hyperparameters = arguments(config.objective)
+  hyperparameters = game_arguments(config)
   constraint = hyperparameters.pop('constraint')
   clip, penalty = hyperparameters.pop('clip'), hyperparameters.pop('penalty')
   if constraint not in ('clip', 'penalty'):
     raise ValueError(f'objective.constraint={constraint!r}; choose clip or penalty')
   if min(clip, penalty) <= 0:
     raise ValueError(f'objective.clip={clip} and objective.penalty={penalty} must be positive')
+  players = players_of(config, facts)
+  if players.keep_statistics['critic']:
+    raise ValueError(
+      f'network.name={config.network.name!r} normalises over the batch, so that an output of the '
+      'critic belongs to all images and its slope at one of them, which WGANs penalise and report, '
+      'is none of f: choose a network that does not, such as convolutional'
+    )
   if constraint == 'clip':
     penalty = 0.0
     hyperparameters['project'] = partial(clip_weights, window=clip)
   return game(
+    players=players,
+    optimizer=optimizers_of(config),
     critic_loss=partial(critic_loss, penalty=penalty),
     generator_loss=generator_loss,
-    **players(config, image_shape),
     **hyperparameters,
   )

@@ -1,11 +1,10 @@
 """Denoising diffusion probabilistic model (Ho et al. 2020; strided and DDIM sampling).
 
-Symbols as in `jaxgen.diffusion`; eps_theta(x_t, t) is the network, which predicts the noise.
+Symbols as in `process`; eps_theta(x_t, t) is the network, which predicts the noise.
 The variational bound is L_T + sum_{t>1} L_{t-1} + L_0 (eq. 5), here in bits per dimension.
 """
 
 import math
-from functools import partial
 
 import flax.linen as nn
 import jax
@@ -13,22 +12,12 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
+from jaxgen.datasets.splits import Facts
 from jaxgen.networks import find_network
-from jaxgen.objectives import distributions, optimizers
-from jaxgen.objectives.base import (
-  Image,
-  Images,
-  Key,
-  Metrics,
-  Objective,
-  OptState,
-  Params,
-  arguments,
-  descend,
-)
+from jaxgen.objectives import base, distributions, optimizers
+from jaxgen.objectives.base import Example, Image, Key, Label, Memory, Metrics, Objective, Params
 from jaxgen.objectives.diffusion import process
-
-FRAMES = 10  # pictures of a denoising trajectory
+from jaxgen.objectives.diffusion.trajectory import follow, on_the_way, strata
 
 
 def ddpm(
@@ -86,10 +75,13 @@ def ddpm(
     reverse = process.reverse_steps(abar, times, 1.0, variance)
   else:
     reverse = process.reverse_steps(abar, times, eta)
+  reverse = process.Reverse(
+    jnp.asarray(reverse.t, jnp.int32), *(jnp.asarray(c, jnp.float32) for c in reverse[1:])
+  )
   kernel = process.kernel(abar, variance)
   dimension = math.prod(image_shape)
 
-  def init(key: Key) -> tuple[Params, OptState]:
+  def init(key: Key) -> tuple[Params, Memory]:
     params = network.init(key, jnp.zeros(image_shape), jnp.int32(1))
     return params, optimizer.init(params)
 
@@ -118,18 +110,19 @@ def ddpm(
     x_t = process.diffuse(x_0, noise, kernel.a[t], kernel.s[t])
     return jnp.mean((noise - network.apply(params, x_t, t)) ** 2)
 
-  def loss(params: Params, x_0: Image, key: Key) -> tuple[jax.Array, Metrics]:
+  def loss(params: Params, example: Example, key: Key) -> tuple[jax.Array, Metrics]:
     """Algorithm 1, for one image."""
+    x_0 = example.image
     time_key, noise_key = jax.random.split(key)
     t = jax.random.randint(time_key, (), 1, timesteps + 1)
     if weighting == 'variational':
       return timesteps * bound_term(params, x_0, t, noise_key, clip=False), {}
     return noise_error(params, x_0, t, noise_key), {}
 
-  def evaluate(params: Params, x_0: Image, key: Key) -> Metrics:
-    keys = jax.random.split(key, bound_samples + 4)
-    strata = jnp.arange(bound_samples) + jax.random.uniform(keys[0], (bound_samples,))
-    t = 2 + jnp.floor(strata * ((timesteps - 1) / bound_samples)).astype(jnp.int32)
+  def evaluate(params: Params, example: Example, key: Key) -> Metrics:
+    x_0, keys = example.image, jax.random.split(key, bound_samples + 4)
+    places = strata(keys[0], bound_samples)
+    t = 2 + jnp.floor(places * ((timesteps - 1) / bound_samples)).astype(jnp.int32)
     t = jnp.minimum(t, timesteps)  # strata may have been rounded up to bound_samples
     terms = jax.vmap(bound_term, in_axes=(None, None, 0, 0))(params, x_0, t, keys[4:])
     last = distributions.normal_kl(kernel.a[-1] * x_0, kernel.s[-1] ** 2, 1.0)
@@ -147,44 +140,38 @@ def ddpm(
     }
 
   def trajectory(params: Params, key: Key, frames: int) -> jax.Array:
-    """Algorithm 2 as (frames, H, W, C): x at evenly spaced moments, the sample last."""
+    """Algorithm 2."""
 
-    def back(carry: tuple[Image, jax.Array], step: tuple[jax.Array, process.Reverse]) -> tuple:
-      x, shown = carry
-      i, (t, from_x_0, from_x_t, deviation) = step
-      noise = jax.random.normal(jax.random.fold_in(key, t), image_shape)
-      x = from_x_0 * denoise(params, x, t) + from_x_t * x + deviation * noise
-      return (x, shown.at[i * frames // steps].set(x)), None
+    def back(x: Image, step: process.Reverse) -> Image:
+      noise = jax.random.normal(jax.random.fold_in(key, step.t), image_shape)
+      x_0 = denoise(params, x, step.t)
+      return step.from_x_0 * x_0 + step.from_x_t * x + step.deviation * noise
 
     x_T = jax.random.normal(jax.random.fold_in(key, 0), image_shape)
-    table = jax.tree.map(
-      lambda c: jnp.asarray(c, jnp.int32 if c is reverse.t else jnp.float32), reverse
-    )
-    start = (x_T, jnp.zeros((frames, *image_shape)))
-    (_, shown), _ = jax.lax.scan(back, start, (jnp.arange(steps), table))
-    return shown
+    return follow(back, x_T, reverse, steps, frames)
 
-  def sample(params: Params, key: Key) -> Image:
+  def sample(params: Params, label: Label, key: Key) -> Image:
+    del label
     return trajectory(params, key, 1)[-1]
 
-  def denoising(params: Params, images: Images, key: Key) -> jax.Array:
-    """Each row: one sample coming out of the noise."""
-    keys = jax.random.split(key, len(images))
-    return jax.vmap(trajectory, in_axes=(None, 0, None))(params, keys, min(FRAMES, steps))
-
   return Objective(
-    init, partial(descend, loss, optimizer), evaluate, sample, {'denoising': denoising}
+    init,
+    base.descent(loss, optimizer),
+    evaluate,
+    sample,
+    figures={'denoising': on_the_way(trajectory, steps)},
+    networks={'denoiser': network},
   )
 
 
-def build(config: ml_collections.ConfigDict, image_shape: tuple[int, int, int]) -> Objective:
+def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
   """The diffusion model that a config describes."""
   return ddpm(
-    find_network(config.network.name, 'Denoiser')(**arguments(config.network)),
-    optimizers.build(**config.optimizer, num_steps=config.num_steps),
-    image_shape,
-    **arguments(config.objective),
+    find_network(config.network.name, 'Denoiser')(**base.arguments(config.network)),
+    optimizers.find_optimizer(**config.optimizer, num_steps=config.num_steps),
+    facts.image_shape,
+    **base.arguments(config.objective),
     sampler=config.sampler.name,
-    **arguments(config.sampler),
+    **base.arguments(config.sampler),
     bound_samples=config.evaluation.bound_samples,
   )

@@ -4,30 +4,19 @@ Symbols: x_0 ~ N(0, I), x_1 image, x_t = (1 - t) x_0 + t x_1 for t in [0, 1], v_
 network. Sampling follows dx/dt = v_theta(x, t) from noise at t = 0 to an image at t = 1.
 """
 
-from functools import partial
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import ml_collections
 import optax
 
+from jaxgen.datasets.splits import Facts
 from jaxgen.networks import find_network
-from jaxgen.objectives import optimizers
-from jaxgen.objectives.base import (
-  Image,
-  Images,
-  Key,
-  Metrics,
-  Objective,
-  OptState,
-  Params,
-  arguments,
-  descend,
-)
+from jaxgen.objectives import base, optimizers
+from jaxgen.objectives.base import Example, Image, Key, Label, Memory, Metrics, Objective, Params
+from jaxgen.objectives.diffusion.trajectory import follow, on_the_way, strata
 
 TIME_SCALE = 1000.0  # networks expect times of the order of a diffusion's steps
-FRAMES = 10  # pictures of a trajectory
 
 
 def interpolate(x_0: jax.Array, x_1: jax.Array, t: jax.Array) -> jax.Array:
@@ -66,7 +55,7 @@ def flow_matching(
   if min(steps, times) < 1:
     raise ValueError(f'sampler.steps={steps} and evaluation.times={times} must be at least 1')
 
-  def init(key: Key) -> tuple[Params, OptState]:
+  def init(key: Key) -> tuple[Params, Memory]:
     params = network.init(key, jnp.zeros(image_shape), jnp.float32(0))
     return params, optimizer.init(params)
 
@@ -78,49 +67,48 @@ def flow_matching(
     x_0 = jax.random.normal(key, image_shape)
     return jnp.mean((v(params, interpolate(x_0, x_1, t), t) - velocity(x_0, x_1)) ** 2)
 
-  def loss(params: Params, x_1: Image, key: Key) -> tuple[jax.Array, Metrics]:
+  def loss(params: Params, example: Example, key: Key) -> tuple[jax.Array, Metrics]:
     time_key, noise_key = jax.random.split(key)
-    return regression(params, x_1, jax.random.uniform(time_key), noise_key), {}
+    return regression(params, example.image, jax.random.uniform(time_key), noise_key), {}
 
-  def evaluate(params: Params, x_1: Image, key: Key) -> Metrics:
+  def evaluate(params: Params, example: Example, key: Key) -> Metrics:
     keys = jax.random.split(key, times + 1)
-    strata = jnp.arange(times) + jax.random.uniform(keys[0], (times,))
-    errors = jax.vmap(regression, in_axes=(None, None, 0, 0))(params, x_1, strata / times, keys[1:])
+    t = strata(keys[0], times) / times
+    errors = jax.vmap(regression, in_axes=(None, None, 0, 0))(params, example.image, t, keys[1:])
     return {'velocity_squared_error': errors.mean()}
 
   def trajectory(params: Params, key: Key, frames: int) -> jax.Array:
-    """Heun's method as (frames, H, W, C): x at evenly spaced moments, the sample last."""
+    """Heun's method."""
     h = 1.0 / steps
 
-    def forth(carry: tuple[Image, jax.Array], i: jax.Array) -> tuple:
-      x, shown = carry
+    def forth(x: Image, i: jax.Array) -> Image:
       slope = v(params, x, i * h)
-      x = x + 0.5 * h * (slope + v(params, x + h * slope, (i + 1) * h))
-      return (x, shown.at[i * frames // steps].set(x)), None
+      return x + 0.5 * h * (slope + v(params, x + h * slope, (i + 1) * h))
 
-    start = (jax.random.normal(key, image_shape), jnp.zeros((frames, *image_shape)))
-    (_, shown), _ = jax.lax.scan(forth, start, jnp.arange(steps))
-    return shown
+    return follow(forth, jax.random.normal(key, image_shape), jnp.arange(steps), steps, frames)
 
-  def sample(params: Params, key: Key) -> Image:
+  def sample(params: Params, label: Label, key: Key) -> Image:
+    del label
     return trajectory(params, key, 1)[-1]
 
-  def flow(params: Params, images: Images, key: Key) -> jax.Array:
-    """Each row: one sample on its way from noise."""
-    keys = jax.random.split(key, len(images))
-    return jax.vmap(trajectory, in_axes=(None, 0, None))(params, keys, min(FRAMES, steps))
+  return Objective(
+    init,
+    base.descent(loss, optimizer),
+    evaluate,
+    sample,
+    figures={'flow': on_the_way(trajectory, steps)},
+    networks={'denoiser': network},
+  )
 
-  return Objective(init, partial(descend, loss, optimizer), evaluate, sample, {'flow': flow})
 
-
-def build(config: ml_collections.ConfigDict, image_shape: tuple[int, int, int]) -> Objective:
+def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
   """The flow that a config describes."""
   return flow_matching(
-    find_network(config.network.name, 'Denoiser')(**arguments(config.network)),
-    optimizers.build(**config.optimizer, num_steps=config.num_steps),
-    image_shape,
-    **arguments(config.objective),
+    find_network(config.network.name, 'Denoiser')(**base.arguments(config.network)),
+    optimizers.find_optimizer(**config.optimizer, num_steps=config.num_steps),
+    facts.image_shape,
+    **base.arguments(config.objective),
     sampler=config.sampler.name,
-    **arguments(config.sampler),
+    **base.arguments(config.sampler),
     times=config.evaluation.times,
   )

@@ -1,0 +1,18 @@
+"""DCGAN: convolutions with batch normalisation in both players (Radford et al. 2016)."""
+
+import ml_collections
+
+from experiments import gan
+
+
+def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
+  config = gan.get_config(dataset)
+  config.network.name = 'dcgan'
+  config.network.hidden = (64, 128)  # every layer halves height and width
+  config.batch_size = 128
+  config.num_steps = 5000
+  config.steps_per_call = 5
+  config.cpu_devices = 0
+  if dataset == 'digits':
+    config.network.hidden = (32, 64)
+  return config

@@ -1,0 +1,171 @@
+"""A trained model: the one door for scripts, notebooks and the command line."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import ml_collections
+import numpy as np
+
+from jaxgen import configuration, images
+from jaxgen.datasets.splits import Facts, Split
+from jaxgen.devices.parallel import (
+  TrainState,
+  map_images,
+  purpose_key,
+)
+from jaxgen.errors import UserError, suggest
+from jaxgen.evaluation.held_out import Evaluation, progress
+from jaxgen.objectives.base import Key, Objective, Params
+from jaxgen.training.checkpoint import FOLDERS, LAST
+from jaxgen.training.trained import trained
+
+EMA, RAW = 'ema', 'raw'  # parameters as the moving average has them, and as training left them
+
+
+class Model:
+  """What a run has learned.
+
+  Attributes:
+    config: of the run, with another sampler where one was asked for.
+    objective: its functions of one example.
+    facts: what was known of the data.
+    state: all of the checkpoint.
+    params: the parameters that everything here is done with.
+    step: how many updates made them.
+  """
+
+  def __init__(
+    self,
+    config: ml_collections.ConfigDict,
+    objective: Objective,
+    facts: Facts,
+    state: TrainState,
+    parameters: str = EMA,
+  ) -> None:
+    """The objective of a config, what was known of its data, and a state of its training."""
+    self.config, self.objective, self.facts, self.state = config, objective, facts, state
+    self.evaluation = Evaluation(objective, config, facts.class_counts)
+    self.params: Params = {EMA: state.ema, RAW: state.params}[parameters]
+    self.step = int(state.step)
+
+  @property
+  def network(self) -> nn.Module | Mapping[str, nn.Module]:
+    """The Flax module; of a model with several, all by their names in `params`."""
+    networks = self.objective.networks
+    return next(iter(networks.values())) if len(networks) == 1 else networks
+
+  def sample(
+    self, count: int, seed: int | None = None, label: int | Sequence[int] | None = None
+  ) -> np.ndarray:
+    """Samples 0 ... count - 1 of a seed, uint8 (count, H, W, C).
+
+    Args:
+      count: how many.
+      seed: of the samples; the run's own by default.
+      label: of a conditional model's samples, or several in turn; by default each is drawn as often
+        as the training images have it.
+
+    Raises:
+      UserError: fewer than one, a label that the data do not have, or samples that are not finite.
+    """
+    if count < 1:
+      raise UserError(f'{count} samples were asked for; ask for at least 1')
+    labels = () if label is None else (label,) if isinstance(label, int) else tuple(label)
+    drawn = self.evaluation.samples(self.params, count, seed, labels=labels)
+    return np.concatenate(list(progress(drawn, count, 'sample')))
+
+  def encode(self, pictures: np.ndarray, seed: int | None = None) -> np.ndarray:
+    """The codes of uint8 (N, H, W, C), float32 (N, ...).
+
+    Raises:
+      UserError: the model has no codes, or the pictures are not like those that it was trained on.
+    """
+    encode = self._ability('encode')
+
+    def of_one(params: Params, picture: jax.Array, key: Key) -> jax.Array:
+      return encode(params, images.from_uint8(picture), key)
+
+    return self._each(of_one, self._like_data(pictures), seed)
+
+  def decode(self, latents: np.ndarray, seed: int | None = None) -> np.ndarray:
+    """What codes (N, ...) are decoded to, uint8 (N, H, W, C).
+
+    Raises:
+      UserError: the model has no codes.
+    """
+    decode = self._ability('decode')
+
+    def of_one(params: Params, latent: jax.Array, key: Key) -> jax.Array:
+      return images.to_uint8(decode(params, latent, key))
+
+    return self._each(of_one, np.asarray(latents, np.float32), seed)
+
+  def evaluate(self, pictures: np.ndarray, labels: np.ndarray | None = None) -> dict[str, float]:
+    """Means of the objective's metrics over uint8 (N, H, W, C) and their labels, if they have any.
+
+    Raises:
+      UserError: the pictures are not like those that it was trained on, or a mean is not finite.
+    """
+    known = None if labels is None else np.asarray(labels)
+    return self.evaluation.measure(self.params, Split(self._like_data(pictures), known))
+
+  def _ability(self, name: str) -> Callable[..., Any]:
+    function = getattr(self.objective, name)
+    if function is None:
+      raise UserError(f'the objective {self.config.objective.name!r} cannot {name}')
+    return function
+
+  def _like_data(self, pictures: np.ndarray) -> np.ndarray:
+    found, shape = np.asarray(pictures), self.facts.image_shape
+    if found.dtype != np.uint8 or found.shape[1:] != shape or not len(found):
+      raise UserError(
+        f'pictures are {found.dtype} {found.shape}; this model takes uint8 (N, {shape[0]}, '
+        f'{shape[1]}, {shape[2]})'
+      )
+    return found
+
+  def _each(self, function: Callable[..., Any], inputs: np.ndarray, seed: int | None) -> np.ndarray:
+    root = purpose_key(self.config.seed if seed is None else seed, 'codes')
+    call = map_images(
+      lambda params, x, i: function(params, x, jax.random.fold_in(root, i)),
+      self.config.evaluation.batch_size,
+    )
+    settled = self.evaluation.settle(self.params)
+    return np.concatenate(list(call(settled, inputs, np.arange(len(inputs)))))
+
+
+def load(workdir: str | Path, which: str = LAST, parameters: str = EMA, **sampler: Any) -> Model:
+  """The model of a run's folder.
+
+  Args:
+    workdir: the folder.
+    which: 'last', the newest whole checkpoint, or 'best'.
+    parameters: 'ema', the moving average, or 'raw'.
+    **sampler: fields of the config's section `sampler` to change, as in name='ddim', steps=50.
+
+  Raises:
+    UserError: no such folder, checkpoint, parameters or field, or a value that cannot be.
+  """
+  folder = Path(workdir).expanduser()
+  overrides = [f'--config.sampler.{name}={value}' for name, value in sampler.items()]
+  config = configuration.load(None, folder, overrides)
+  return restore(config, folder, which, parameters)
+
+
+def restore(
+  config: ml_collections.ConfigDict, workdir: Path, which: str = LAST, parameters: str = EMA
+) -> Model:
+  """The model of a config that may differ from the run's in what concerns a trained model.
+
+  Raises:
+    UserError: there is no checkpoint, or it is of another architecture.
+  """
+  for chosen, known in ((which, FOLDERS), (parameters, (EMA, RAW))):
+    if chosen not in known:
+      raise UserError(f'there are no {chosen!r} parameters.{suggest(chosen, known)}')
+  configuration.agree(config, workdir, trained=True)
+  objective, facts, state = trained(config, workdir, which)
+  return Model(config, objective, facts, state, parameters)

@@ -1,0 +1,52 @@
+"""An image's way through the noise: the steps of a sampler, pictures of them, times to look at."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxgen.objectives.base import Example, Image, Key, Params
+
+FRAMES = 10  # pictures of a way
+
+Trajectory = Callable[[Params, Key, int], jax.Array]  # params, key, frames -> (frames, H, W, C)
+
+
+def follow(
+  step: Callable[[Image, Any], Image], start: Image, inputs: Any, steps: int, frames: int
+) -> jax.Array:
+  """x at evenly spaced moments of a sampler's way, (frames, H, W, C), where it ends last.
+
+  Args:
+    step: x, its row of `inputs` -> the next x.
+    start: the first x.
+    inputs: a pytree of arrays (steps, ...).
+    steps: how many there are.
+    frames: how many moments are kept.
+  """
+
+  def forth(carry: tuple[Image, jax.Array], here: tuple[jax.Array, Any]) -> tuple:
+    x, shown = carry
+    i, row = here
+    x = step(x, row)
+    return (x, shown.at[i * frames // steps].set(x)), None
+
+  carry = start, jnp.zeros((frames, *start.shape))
+  (_, shown), _ = jax.lax.scan(forth, carry, (jnp.arange(steps), inputs))
+  return shown
+
+
+def on_the_way(trajectory: Trajectory, steps: int) -> Callable[[Params, Example, Key], jax.Array]:
+  """A figure, each row of which is one sample coming out of the noise."""
+
+  def figure(params: Params, examples: Example, key: Key) -> jax.Array:
+    keys = jax.random.split(key, len(examples.image))
+    return jax.vmap(trajectory, in_axes=(None, 0, None))(params, keys, min(FRAMES, steps))
+
+  return figure
+
+
+def strata(key: Key, count: int) -> jax.Array:
+  """(count,) numbers, one drawn from each of so many equal parts of [0, count)."""
+  return jnp.arange(count) + jax.random.uniform(key, (count,))

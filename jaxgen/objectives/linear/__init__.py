@@ -1,0 +1,1 @@
+"""Models whose likelihood is known, fitted by expectation and maximisation."""

@@ -1,0 +1,94 @@
+"""Bounds on log p(x), in nats, from samples of a Gaussian posterior q(z|x)."""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import logsumexp
+
+from jaxgen.objectives.base import Key, Metrics
+from jaxgen.objectives.distributions import gaussian_kl, log_normal
+from jaxgen.objectives.variational.likelihoods import Likelihood
+
+
+def reparameterize(mean: jax.Array, log_variance: jax.Array, noise: jax.Array) -> jax.Array:
+  """z = mean + sigma * noise, a differentiable sample of q(z|x) (Kingma & Welling 2013, eq. 4)."""
+  return mean + jnp.exp(0.5 * log_variance) * noise
+
+
+def evidence_lower_bound(log_likelihoods: jax.Array, kl: jax.Array, beta: float = 1.0) -> jax.Array:
+  """(1/K) sum_k log p(x|z_k) - beta KL(q(z|x) || p(z)), for (K,) samples, in nats (eq. 7)."""
+  return log_likelihoods.mean() - beta * kl
+
+
+def importance_weighted_bound(log_weights: jax.Array) -> jax.Array:
+  """log (1/K) sum_k p(x, z_k) / q(z_k|x), in nats (Burda et al. 2016, eq. 8)."""
+  return logsumexp(log_weights) - jnp.log(log_weights.shape[0])
+
+
+class Terms(NamedTuple):
+  """What bounds on log p(x) of one image are made of, in nats.
+
+  Attributes:
+    log_likelihoods: (K,), log p(x|z_k).
+    kl: (), KL(q(z|x) || p(z)), in closed form.
+    log_weights: (K,), log p(x, z_k) - log q(z_k|x).
+  """
+
+  log_likelihoods: jax.Array
+  kl: jax.Array
+  log_weights: jax.Array
+
+
+def terms(
+  log_p: Callable[[jax.Array], jax.Array],
+  mean: jax.Array,
+  log_variance: jax.Array,
+  key: Key,
+  samples: int,
+) -> Terms:
+  """The terms from samples of q(z|x) = N(mean, diag exp(log_variance)) under p(z) = N(0, I).
+
+  Args:
+    log_p: z -> log p(x|z).
+    mean: (latent,).
+    log_variance: (latent,).
+    key: of the samples.
+    samples: K.
+  """
+  noise = jax.random.normal(key, (samples, *mean.shape))
+  z = jax.vmap(reparameterize, in_axes=(None, None, 0))(mean, log_variance, noise)
+  log_likelihoods = jax.vmap(log_p)(z)
+  standard = jnp.zeros_like(mean)
+  log_prior = jax.vmap(log_normal, in_axes=(0, None, None))(z, standard, standard)
+  log_q = jax.vmap(log_normal, in_axes=(0, None, None))(z, mean, log_variance)
+  kl = gaussian_kl(mean, log_variance)
+  return Terms(log_likelihoods, kl, log_likelihoods + log_prior - log_q)
+
+
+def parts(terms: Terms, likelihood: Likelihood) -> Metrics:
+  """The two terms of the evidence lower bound, named by what is measured."""
+  name = f'reconstruction_{likelihood.measure}_nats'
+  return {name: -terms.log_likelihoods.mean(), 'kl_nats': terms.kl}
+
+
+def held_out(terms: Terms, likelihood: Likelihood, dimension: int) -> Metrics:
+  """Both bounds with the first one's terms; of pixels on 256 levels also bits per dimension.
+
+  Args:
+    terms: of one image.
+    likelihood: that they are of, whose measure is in the names.
+    dimension: how many numbers an image has.
+  """
+  elbo = evidence_lower_bound(terms.log_likelihoods, terms.kl)
+  samples = len(terms.log_weights)
+  found = {
+    f'elbo_{likelihood.measure}_nats': elbo,
+    f'importance_weighted_{samples}_{likelihood.measure}_nats': importance_weighted_bound(
+      terms.log_weights
+    ),
+  } | parts(terms, likelihood)
+  bits = {'bits_per_dimension': -elbo / (dimension * math.log(2.0))}
+  return found | (bits if likelihood.discrete else {})

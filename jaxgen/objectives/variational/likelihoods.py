@@ -1,0 +1,120 @@
+"""p(x|z): what a decoder's output says of an image's pixels."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxgen.objectives.base import Image, Key, Params
+from jaxgen.objectives.distributions import discretized_log_likelihood, log_normal
+
+
+class Likelihood(NamedTuple):
+  """p(x|z) given the decoder's unbounded output and the log variance.
+
+  Attributes:
+    measure: what a bound on log p(x) is one of, as the names of metrics say it.
+    log_probability: image, output, log variance -> nats, summed over pixels.
+    mean: output -> image in [-1, 1].
+    has_variance: whether the log variance enters.
+    discrete: whether it is a probability of pixels on 256 levels, which has true bits.
+  """
+
+  measure: str
+  log_probability: Callable[[Image, jax.Array, jax.Array], jax.Array]
+  mean: Callable[[jax.Array], Image]
+  has_variance: bool = True
+  discrete: bool = False
+
+
+def log_bernoulli(x: Image, logits: jax.Array, log_variance: jax.Array) -> jax.Array:
+  """sum_i u_i log p_i + (1 - u_i) log(1 - p_i), with u = (x + 1) / 2 in [0, 1], p = sigmoid.
+
+  A probability where pixels are 0 or 1; the usual cross-entropy surrogate where they are grey.
+  """
+  del log_variance
+  return jnp.sum((x + 1.0) / 2.0 * logits - nn.softplus(logits))  # log(1 - p) = -softplus(logits)
+
+
+def log_discretized_gaussian(x: Image, mean: jax.Array, log_variance: jax.Array) -> jax.Array:
+  """log of a Gaussian's mass on the pixels' own levels of 256 (Ho et al. 2020, eq. 13)."""
+  return discretized_log_likelihood(x, mean, jnp.exp(0.5 * log_variance))
+
+
+LIKELIHOODS = {
+  'bernoulli': Likelihood(
+    'bernoulli_surrogate', log_bernoulli, lambda logits: 2.0 * nn.sigmoid(logits) - 1.0, False
+  ),
+  # With variance 1/2 fixed, -log p is the squared error up to a constant.
+  'gaussian': Likelihood('gaussian_density', log_normal, lambda output: output),
+  'discretized_gaussian': Likelihood(
+    'discretized_gaussian', log_discretized_gaussian, lambda output: output, discrete=True
+  ),
+}
+
+
+def find_likelihood(name: str) -> Likelihood:
+  """The likelihood that `objective.likelihood` names.
+
+  Raises:
+    ValueError: there is none of this name.
+  """
+  if name not in LIKELIHOODS:
+    raise ValueError(f'objective.likelihood={name!r}; choose one of {", ".join(LIKELIHOODS)}')
+  return LIKELIHOODS[name]
+
+
+class ObservationModel(NamedTuple):
+  """p(x|z) by a network.
+
+  Attributes:
+    init: key -> params.
+    log_probability: params, image, z -> nats.
+    mean: params, z -> image in [-1, 1].
+  """
+
+  init: Callable[[Key], Params]
+  log_probability: Callable[[Params, Image, jax.Array], jax.Array]
+  mean: Callable[[Params, jax.Array], Image]
+
+
+def observation_model(
+  decoder: nn.Module,
+  likelihood: Likelihood,
+  latent: int,
+  log_variance: float = 0.0,
+  learn_variance: bool = False,
+) -> ObservationModel:
+  """A decoder and what its output says of pixels.
+
+  Args:
+    decoder: (latent,) -> (H, W, C), the likelihood's parameters.
+    likelihood: p(x|z).
+    latent: dimension of z.
+    log_variance: of a Gaussian likelihood, shared by all pixels; where it starts if learned.
+    learn_variance: whether it is learned (Rybkin et al. 2021).
+
+  Raises:
+    ValueError: a variance for a likelihood that has none.
+  """
+  if (learn_variance or log_variance) and not likelihood.has_variance:
+    raise ValueError(
+      f'objective.learn_variance={learn_variance} and objective.log_variance={log_variance} have '
+      f'no effect on the likelihood {likelihood.measure}: choose a Gaussian one'
+    )
+
+  def init(key: Key) -> Params:
+    params: dict[str, Any] = {'decoder': decoder.init(key, jnp.zeros(latent))}
+    return params | ({'log_variance': jnp.float32(log_variance)} if learn_variance else {})
+
+  def log_probability(params: Params, image: Image, z: jax.Array) -> jax.Array:
+    variance = jnp.asarray(params.get('log_variance', log_variance))
+    output = decoder.apply(params['decoder'], z)
+    return likelihood.log_probability(image, output, jnp.broadcast_to(variance, output.shape))
+
+  def mean(params: Params, z: jax.Array) -> Image:
+    return likelihood.mean(decoder.apply(params['decoder'], z))
+
+  return ObservationModel(init, log_probability, mean)

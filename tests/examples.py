@@ -1,0 +1,58 @@
+"""Images as models see them, and models on one device."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxgen.datasets.splits import Facts
+from jaxgen.devices import parallel
+from jaxgen.objectives.base import DEVICES, Example, Key, Label, Metrics, Objective, Params
+
+NONE = jnp.int32(-1)  # no label
+
+
+def facts(shape: tuple[int, int, int], images: int = 100, classes: int = 0) -> Facts:
+  """Of data with equally many images of every class."""
+  return Facts(shape, images, (images // classes,) * classes if classes else ())
+
+
+def example(image: Any, label: Label = NONE) -> Example:
+  """One image, float (H, W, C)."""
+  return Example(jnp.asarray(image, jnp.float32), jnp.asarray(label, jnp.int32), jnp.int32(0))
+
+
+def examples(images: Any, labels: Any = NONE) -> Example:
+  """A batch (N, H, W, C), with a label each or one for all."""
+  rows = jnp.arange(len(images), dtype=jnp.int32)
+  return Example(
+    jnp.asarray(images, jnp.float32), jnp.broadcast_to(jnp.int32(labels), rows.shape), rows
+  )
+
+
+def on_one_device(
+  model: Objective,
+) -> Callable[[Params, Any, Any, Key], tuple[Params, Any, Metrics]]:
+  """`update` of images (N, H, W, C), or of examples, with keys (N,), at step 0."""
+  mapped = jax.vmap(model.update, in_axes=None, out_axes=None, axis_name=DEVICES, axis_size=1)
+
+  def update(params: Params, memory: Any, batch: Any, keys: Key, step: int = 0) -> Any:
+    batch = batch if isinstance(batch, Example) else examples(batch)
+    return mapped(params, memory, batch, keys, jnp.int32(step))
+
+  return update
+
+
+def draw(model: Objective, params: Params, keys: Key) -> jax.Array:
+  """A sample (N, H, W, C) for each of some keys, without labels."""
+  return jax.jit(jax.vmap(model.sample, in_axes=(None, None, 0)))(params, NONE, keys)
+
+
+def dealt(pixels: np.ndarray, devices: int, labels: Any = NONE) -> Example:
+  """Batches of uint8 (S, B, H, W, C) as devices get them; rows are places."""
+  steps, size = pixels.shape[:2]
+  rows = np.tile(np.arange(size, dtype=np.int32), (steps, 1))
+  known = np.broadcast_to(np.asarray(labels, np.int32), rows.shape)
+  return Example(*(parallel.shard(array, devices) for array in (pixels, known, rows)))
