@@ -21,6 +21,6 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
     config.objective.components = 20
     config.objective.covariance = 'full'
     config.objective.forgetting = 0.0
-    config.batch_size = 1280  # nearly all training images in every update, so all but EM itself
+    config.batch_size = 1248  # nearly all training images in every update, so all but EM itself
     config.num_steps = 100
   return config

@@ -3,6 +3,7 @@
 import logging
 import shutil
 import threading
+from collections import namedtuple
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+from jaxgen.devices import parallel
 from jaxgen.errors import UserError
 from jaxgen.training import checkpoint
 from jaxgen.training.checkpoint import Checkpoints
@@ -267,3 +269,19 @@ def test_orbax_logs_no_traceback_of_what_it_raises(caplog: pytest.LogCaptureFixt
   except ValueError:
     log.exception('with its traceback')
   assert [record.message for record in caplog.records] == ['a word']
+
+
+def test_an_older_state_is_read_under_todays_names(tmp_path: Path) -> None:
+  """What is the memory today was called the optimizers' state."""
+  before = namedtuple('TrainState', ('step', 'params', 'opt_state', 'ema'))
+  values = np.int32(7), {'w': np.ones(3)}, ({'count': np.int32(2)}, np.zeros(3)), {'w': np.ones(3)}
+  with checkpoint.Checkpoints(tmp_path, keep=1) as checkpoints:
+    checkpoints.save(7, before(*values))
+  found, damaged = checkpoint.restore(tmp_path, parallel.TrainState(*values))
+  assert not damaged
+  assert type(found) is parallel.TrainState
+  assert found.memory[0]['count'] == 2
+  np.testing.assert_array_equal(found.memory[1], 0.0)
+  other = parallel.TrainState(*values)._replace(memory=({'count': np.int32(2)}, np.zeros(4)))
+  with pytest.raises(UserError, match=r'\.opt_state\[1\]: float64\[3\] there, float64\[4\]'):
+    checkpoint.restore(tmp_path, other)

@@ -32,14 +32,14 @@ def test_generator_sees_the_label_beside_the_latent() -> None:
     def __call__(self, z: jax.Array) -> jax.Array:
       return z
 
-  seen = cgan.LabelledGenerator(Telling(), CLASSES).apply({}, jnp.array([0.5, -0.5]), 2)
+  seen = cgan.LabelledGenerator(Telling(), CLASSES).apply({}, jnp.array([0.5, -0.5]), jnp.int32(2))
   np.testing.assert_array_equal(seen, [0.5, -0.5, 0.0, 0.0, 1.0])
 
 
 def test_critic_sees_a_channel_of_the_label() -> None:
   network = cgan.LabelledCritic(mlp.Encoder(1, ()), CLASSES)
   image = jnp.full(SHAPE, 0.5)
-  variables = network.init(jax.random.key(0), image, 0)['params']
+  variables = network.init(jax.random.key(0), image, jnp.int32(0))['params']
   planes = variables['Embed_0']['embedding']
   weights = variables['network']['Dense_0']['kernel'].reshape(2, 2, 2)
   for label in range(CLASSES):
