@@ -1,18 +1,16 @@
 """Samples and data -> every number of the evaluation protocol, each with how it was made."""
 
-import hashlib
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import ml_collections
 import numpy as np
 
-from jaxgen.datasets.splits import Dataset, Images
-from jaxgen.errors import UserError
+from jaxgen.datasets.splits import Dataset
 from jaxgen.evaluation.held_out import first
+from jaxgen.evaluation.legacy import Legacy
 from jaxgen.evaluation.measure import Origin, Scores, score
-from jaxgen.evaluation.protocol import Number, Protocol, over_seeds, sampler_name
+from jaxgen.evaluation.protocol import over_seeds, sampler_name
 from jaxgen.evaluation.real import Real, real
 from jaxgen.evaluation.references import kinds, look, references
 from jaxgen.features import cache, s4_legacy
@@ -48,7 +46,7 @@ class Scorer:
     self.kinds, self.reason = kinds(dataset, named.inception_weights, named.classifier_weights)
     self._against = [references(dataset, one, splits, cache.folder()) for one in self.kinds]
     weights = config.evaluation.s4_legacy_weights if 'test' in splits else ''
-    self._legacy = self._legacy_score(weights, dataset.test.images) if weights else None
+    self._legacy = Legacy(weights, dataset, self._origin) if weights else None
 
   def score(self, chunks: Iterable[np.ndarray], seed: int) -> list[Scores]:
     """The scores of samples drawn with this seed, one for each kind of features.
@@ -66,7 +64,11 @@ class Scorer:
     if self._both:
       found = self._beside(found, len(seen[0].features))
     if self._legacy:
-      found[0].numbers.append(self._legacy(np.concatenate(kept), seed))
+      samples = np.concatenate(kept)
+      found[0].numbers.append(self._legacy.number(samples, seed))
+      if found[0].real:
+        beside = [*found[0].real.numbers, self._legacy.real(len(samples))]
+        found[0] = found[0]._replace(real=found[0].real._replace(numbers=beside))
     return found
 
   def _beside(self, scores: Sequence[Scores], count: int) -> list[Scores]:
@@ -78,35 +80,6 @@ class Scorer:
       ]
     pairs = zip(scores, self._real[count], strict=True)
     return [one._replace(real=found) for one, found in pairs]
-
-  def _legacy_score(self, weights: str, test: Images) -> Callable[[np.ndarray, int], Number]:
-    """Makes the number that `s4_legacy` defines, to random test images as in its source.
-
-    Raises:
-      UserError: the weights cannot be used.
-    """
-    try:
-      legacy = s4_legacy.build(Path(weights).expanduser())
-    except ValueError as error:
-      raise UserError(f'config.evaluation.s4_legacy_weights: {error}') from error
-    shown = test[np.random.default_rng(0).permutation(len(test))[: s4_legacy.COUNT]]
-
-    def number(samples: np.ndarray, seed: int) -> Number:
-      protocol = Protocol(
-        metric='s4_legacy',
-        fingerprint=legacy.fingerprint[:16],
-        split='test',
-        reference=hashlib.sha256(shown.tobytes()).hexdigest()[:16],
-        reference_images=len(shown),
-        samples=len(samples),
-        **self._origin._replace(seed=seed)._asdict(),
-      )
-      try:
-        return Number(protocol, legacy.distance(shown, samples))
-      except ValueError as error:
-        return Number(protocol, None, reason=str(error))
-
-    return number
 
 
 def joined(sets: Sequence[Sequence[Scores]]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxgen.features import fingerprint, require_images
 from jaxgen.features.inception import load_arrays
 from jaxgen.features.inception_network import SIDE, Layers, Trunk
-from jaxgen.metrics.frechet import frechet_distance, moments
+from jaxgen.metrics.frechet import frechet_distance, moments, standard_error
 
 BATCH = 100
 COUNT = 5000  # images of each side
@@ -122,9 +122,9 @@ def parameters(weights: Path) -> Any:
 
 
 class Legacy(NamedTuple):
-  """The distance and the hash of its weights."""
+  """The distance with its standard error, and the hash of its weights."""
 
-  distance: Callable[[np.ndarray, np.ndarray], float]
+  distance: Callable[[np.ndarray, np.ndarray], tuple[float, float]]
   fingerprint: str
 
 
@@ -135,8 +135,9 @@ def build(weights: Path) -> Legacy:
     weights: that file, or the same arrays as `.npz`. Nothing in it is executed.
 
   Returns:
-    `distance`: uint8 real and generated images (N, H, W, 1 or 3) -> squared feature units. Raises
-    ValueError for too few images, another type, or a constant image.
+    `distance`: uint8 real and generated images (N, H, W, 1 or 3) -> squared feature units, and its
+    standard error from the generated ones drawn anew, as if none changed the others' features.
+    Raises ValueError for too few images, another type, or a constant image.
 
   Raises:
     ValueError: the file cannot be read, or is of another network.
@@ -151,8 +152,9 @@ def build(weights: Path) -> Legacy:
     parts = [features(params, images[s : s + BATCH], real) for s in starts]
     return np.concatenate([np.asarray(part) for part in parts])
 
-  def distance(real: np.ndarray, generated: np.ndarray) -> float:
-    return frechet_distance(moments(extract(real, True)), moments(extract(generated, False)))
+  def distance(real: np.ndarray, generated: np.ndarray) -> tuple[float, float]:
+    reference, made = moments(extract(real, True)), extract(generated, False)
+    return frechet_distance(reference, moments(made)), standard_error(reference, made)
 
   arrays = flatten_dict(params, sep='/')
   return Legacy(distance, fingerprint(kind='s4_legacy', **arrays))

@@ -39,7 +39,7 @@ ROOMS = {
     ('tests/metrics/*.py',),
   ),
   'evaluation': Room(
-    ('jaxgen/evaluation/[hmrs]*.py', 'jaxgen/evaluation/protocol.py'),
+    ('jaxgen/evaluation/[hlmrs]*.py', 'jaxgen/evaluation/protocol.py'),
     (
       'tests/test_scores.py',
       'tests/test_real.py',
