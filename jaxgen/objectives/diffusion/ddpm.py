@@ -4,12 +4,11 @@ Symbols as in `process`; eps_theta(x_t, t) is the network, which predicts the no
 The variational bound is L_T + sum_{t>1} L_{t-1} + L_0 (eq. 5), here in bits per dimension.
 """
 
-import math
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 import optax
 
 from jaxgen.datasets.splits import Facts
@@ -18,6 +17,44 @@ from jaxgen.objectives import base, distributions, optimizers
 from jaxgen.objectives.base import Example, Image, Key, Label, Memory, Metrics, Objective, Params
 from jaxgen.objectives.diffusion import process
 from jaxgen.objectives.diffusion.trajectory import follow, on_the_way, strata
+
+
+def bound_term(kernel: process.Kernel, x_0: Image, x_0_hat: Image, t: jax.Array) -> jax.Array:
+  """L_{t-1} for t > 1, L_0 for t = 1 (eq. 5), of a predicted x_0, in bits per dimension."""
+  kl = distributions.normal_kl(
+    kernel.from_x_0[t] * (x_0 - x_0_hat), kernel.variance_q[t], kernel.variance_p[t]
+  )
+  surprise = -distributions.discretized_log_likelihood(x_0, x_0_hat, jnp.sqrt(kernel.variance_p[1]))
+  return jnp.where(t > 1, kl, surprise) / (x_0.size * jnp.log(2.0))
+
+
+def prior_term(kernel: process.Kernel, x_0: Image) -> jax.Array:
+  """L_T (eq. 5), in bits per dimension."""
+  nats = distributions.normal_kl(kernel.a[-1] * x_0, kernel.s[-1] ** 2, 1.0)
+  return nats / (x_0.size * jnp.log(2.0))
+
+
+def reverse_steps(
+  alpha_bar: np.ndarray, variance: str, sampler: str, steps: int, eta: float
+) -> process.Reverse:
+  """What a sampler does at each of its steps, as arrays of the device.
+
+  Raises:
+    ValueError: an unknown sampler, or a number out of range or without effect.
+  """
+  if sampler not in ('ancestral', 'ddim'):
+    raise ValueError(f'sampler.name={sampler!r}; choose ancestral or ddim')
+  if eta and sampler != 'ddim':
+    raise ValueError(f'sampler.eta={eta} has no effect on {sampler}: use sampler.name=ddim')
+  times = process.sampling_times(len(alpha_bar) - 1, steps)
+  if sampler == 'ancestral':
+    found = process.reverse_steps(alpha_bar, times, 1.0, variance)
+  else:
+    found = process.reverse_steps(alpha_bar, times, eta)
+  t, *coefficients = found
+  return process.Reverse(
+    jnp.asarray(t, jnp.int32), *(jnp.asarray(c, jnp.float32) for c in coefficients)
+  )
 
 
 def ddpm(
@@ -60,26 +97,14 @@ def ddpm(
   ):
     if chosen not in known:
       raise ValueError(f'objective.{name}={chosen!r}; choose {" or ".join(known)}')
-  if sampler not in ('ancestral', 'ddim'):
-    raise ValueError(f'sampler.name={sampler!r}; choose ancestral or ddim')
-  if eta and sampler != 'ddim':
-    raise ValueError(f'sampler.eta={eta} has no effect on {sampler}: use sampler.name=ddim')
   if not 1 <= bound_samples < timesteps:
     raise ValueError(
       f'evaluation.bound_samples={bound_samples} must lie between 1 and timesteps - 1 = '
       f'{timesteps - 1}'
     )
   abar = process.alpha_bars(schedule, timesteps)
-  times = process.sampling_times(timesteps, steps)
-  if sampler == 'ancestral':
-    reverse = process.reverse_steps(abar, times, 1.0, variance)
-  else:
-    reverse = process.reverse_steps(abar, times, eta)
-  reverse = process.Reverse(
-    jnp.asarray(reverse.t, jnp.int32), *(jnp.asarray(c, jnp.float32) for c in reverse[1:])
-  )
+  reverse = reverse_steps(abar, variance, sampler, steps, eta)
   kernel = process.kernel(abar, variance)
-  dimension = math.prod(image_shape)
 
   def init(key: Key) -> tuple[Params, Memory]:
     params = network.init(key, jnp.zeros(image_shape), jnp.int32(1))
@@ -90,19 +115,10 @@ def ddpm(
     x_0 = process.predict_x_0(x_t, network.apply(params, x_t, t), kernel.a[t], kernel.s[t])
     return jnp.clip(x_0, -1.0, 1.0) if clip else x_0
 
-  def bound_term(
-    params: Params, x_0: Image, t: jax.Array, key: Key, clip: bool = clip
-  ) -> jax.Array:
-    """L_{t-1} for t > 1, L_0 for t = 1 (eq. 5), in bits per dimension."""
+  def term(params: Params, x_0: Image, t: jax.Array, key: Key, clip: bool = clip) -> jax.Array:
+    """The bound's term at t, for one draw of x_t."""
     x_t = process.diffuse(x_0, jax.random.normal(key, image_shape), kernel.a[t], kernel.s[t])
-    x_0_hat = denoise(params, x_t, t, clip)
-    kl = distributions.normal_kl(
-      kernel.from_x_0[t] * (x_0 - x_0_hat), kernel.variance_q[t], kernel.variance_p[t]
-    )
-    surprise = -distributions.discretized_log_likelihood(
-      x_0, x_0_hat, jnp.sqrt(kernel.variance_p[1])
-    )
-    return jnp.where(t > 1, kl, surprise) / (dimension * jnp.log(2.0))
+    return bound_term(kernel, x_0, denoise(params, x_t, t, clip), t)
 
   def noise_error(params: Params, x_0: Image, t: jax.Array, key: Key) -> jax.Array:
     """Squared error of the predicted noise, a mean over pixels: the integrand of L_simple."""
@@ -116,7 +132,7 @@ def ddpm(
     time_key, noise_key = jax.random.split(key)
     t = jax.random.randint(time_key, (), 1, timesteps + 1)
     if weighting == 'variational':
-      return timesteps * bound_term(params, x_0, t, noise_key, clip=False), {}
+      return timesteps * term(params, x_0, t, noise_key, clip=False), {}
     return noise_error(params, x_0, t, noise_key), {}
 
   def evaluate(params: Params, example: Example, key: Key) -> Metrics:
@@ -124,10 +140,8 @@ def ddpm(
     places = strata(keys[0], bound_samples)
     t = 2 + jnp.floor(places * ((timesteps - 1) / bound_samples)).astype(jnp.int32)
     t = jnp.minimum(t, timesteps)  # strata may have been rounded up to bound_samples
-    terms = jax.vmap(bound_term, in_axes=(None, None, 0, 0))(params, x_0, t, keys[4:])
-    last = distributions.normal_kl(kernel.a[-1] * x_0, kernel.s[-1] ** 2, 1.0)
-    last = last / (dimension * jnp.log(2.0))
-    first = bound_term(params, x_0, jnp.int32(1), keys[1])
+    terms = jax.vmap(term, in_axes=(None, None, 0, 0))(params, x_0, t, keys[4:])
+    last, first = prior_term(kernel, x_0), term(params, x_0, jnp.int32(1), keys[1])
     middle = (timesteps - 1) * terms.mean()
     return {
       'bits_per_dimension': last + middle + first,

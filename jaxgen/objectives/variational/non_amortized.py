@@ -8,6 +8,7 @@ the difference is the amortisation gap (Cremer et al. 2018).
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -100,13 +101,10 @@ def non_amortized(
   def infer(params: Params, start: Any, image: Image, key: Key, steps: int) -> Any:
     """A posterior and its optimizer's state after so many steps up one image's bound."""
 
-    def climb(carry: Any, i: jax.Array) -> tuple[Any, None]:
-      q, state = carry
-      gradient = jax.grad(negative_bound)(q, params, image, jax.random.fold_in(key, i))
-      updates, state = posterior_optimizer.update(gradient, state, q)
-      return (optax.apply_updates(q, updates), state), None
+    def gradient(q: Posterior, key: Key) -> Posterior:
+      return jax.grad(negative_bound)(q, params, image, key)
 
-    return jax.lax.scan(climb, start, jnp.arange(steps))[0]
+    return climb(gradient, posterior_optimizer, start, key, steps)
 
   def loss(params: Params, q: Posterior, image: Image, key: Key) -> tuple[jax.Array, Metrics]:
     found = terms(params, q, image, key, 1)
@@ -155,6 +153,23 @@ def non_amortized(
   shown = {'reconstructions': figures.reconstructions(encode, decode)}
   networks = {'decoder': decoder}
   return Objective(init, update, evaluate, sample, encode, decode, shown, networks=networks)
+
+
+def climb(
+  gradient: Callable[[Posterior, Key], Posterior],
+  optimizer: optax.GradientTransformation,
+  start: tuple[Posterior, Any],
+  key: Key,
+  steps: int,
+) -> tuple[Posterior, Any]:
+  """A posterior and its optimizer's state after so many steps, each with noise of its own."""
+
+  def step(carry: tuple[Posterior, Any], i: jax.Array) -> tuple[Any, None]:
+    q, state = carry
+    updates, state = optimizer.update(gradient(q, jax.random.fold_in(key, i)), state, q)
+    return (optax.apply_updates(q, updates), state), None
+
+  return jax.lax.scan(step, start, jnp.arange(steps))[0]
 
 
 def put(table: Any, rows: jax.Array, values: Any) -> Any:
