@@ -121,7 +121,7 @@ def test_init_depends_on_the_key_alone(experiment: str) -> None:
   assert {leaf.dtype for leaf in leaves(first[0])} == {np.dtype('float32')}
 
 
-@pytest.mark.parametrize('devices', [2, 4])
+@pytest.mark.parametrize('devices', [pytest.param(2, marks=pytest.mark.slow), 4])
 def test_update_agrees_on_any_number_of_devices(experiment: str, devices: int) -> None:
   one, one_metrics = two_updates(experiment, 1)
   many, many_metrics = two_updates(experiment, devices)

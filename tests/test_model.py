@@ -178,7 +178,8 @@ def test_importing_jaxgen_takes_nothing_with_it() -> None:
 
 def test_the_notebook_runs_from_top_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
   path = ROOT / 'experiments' / 'notebooks' / 'first_look.py'
-  program = path.read_text().replace('num_steps=2000', 'num_steps=20')
+  scores = "'--config.evaluation.training_samples=0'"  # which a classifier would have to see
+  program = path.read_text().replace("num_steps=2000'", f"num_steps=20', {scores}")
   (tmp_path / 'notebooks').mkdir()
   copy = tmp_path / 'notebooks' / 'first_look.py'
   copy.write_text(program)
