@@ -11,24 +11,9 @@ import ml_collections
 
 from jaxgen.datasets.splits import Facts
 from jaxgen.objectives.adversarial.game import game, game_arguments, optimizers_of
+from jaxgen.objectives.adversarial.losses import minimax, non_saturating, value
 from jaxgen.objectives.adversarial.players import Critic, Players, players_of
 from jaxgen.objectives.base import Image, Key, Metrics, Objective
-
-
-def value(real_logit: jax.Array, fake_logit: jax.Array) -> jax.Array:
-  """log D(x) + log(1 - D(G(z))), the integrand of V(G, D) (eq. 1)."""
-  return nn.log_sigmoid(real_logit) + nn.log_sigmoid(-fake_logit)
-
-
-def minimax(fake_logit: jax.Array) -> jax.Array:
-  """log(1 - D(G(z))), the generator's part of V (eq. 1); flat where D is sure of itself."""
-  return nn.log_sigmoid(-fake_logit)
-
-
-def non_saturating(fake_logit: jax.Array) -> jax.Array:
-  """-log D(G(z)): the same fixed point, a stronger gradient early on (sec. 3)."""
-  return -nn.log_sigmoid(fake_logit)
-
 
 GENERATOR_LOSSES = {'minimax': minimax, 'non_saturating': non_saturating}
 
