@@ -6,17 +6,15 @@ estimate is K times W; the penalty of Gulrajani et al. 2017 aims at K = 1.
 """
 
 from functools import partial
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 import ml_collections
-import optax
 
 from jaxgen.datasets.splits import Facts
+from jaxgen.objectives.adversarial.constraints import clip_weights, slope, two_sided
 from jaxgen.objectives.adversarial.game import game, game_arguments, optimizers_of
 from jaxgen.objectives.adversarial.players import Critic, players_of
-from jaxgen.objectives.base import Image, Key, Metrics, Objective, Params
+from jaxgen.objectives.base import Image, Key, Metrics, Objective
 
 
 def distance(f: Critic, real: Image, fake: Image) -> jax.Array:
@@ -24,39 +22,18 @@ def distance(f: Critic, real: Image, fake: Image) -> jax.Array:
   return f(real) - f(fake)
 
 
-def slope(f: Critic, real: Image, fake: Image, key: Key) -> jax.Array:
-  """|grad f| at a point drawn uniformly between x and G(z) (Gulrajani et al. 2017, alg. 1)."""
-  alpha = jax.random.uniform(key)
-  gradient = jax.grad(f)(alpha * real + (1.0 - alpha) * fake)
-  return optax.safe_norm(gradient.ravel(), 0.0)  # whose own gradient at 0 is 0, not NaN
-
-
 def critic_loss(
   f: Critic, real: Image, fake: Image, key: Key, penalty: float
 ) -> tuple[jax.Array, Metrics]:
   """-(f(x) - f(G(z))) + lambda (slope - 1)^2 (Gulrajani et al. 2017, eq. 3); lambda may be 0."""
   w = distance(f, real, fake)
-  loss = -w + penalty * (slope(f, real, fake, key) - 1.0) ** 2 if penalty else -w
+  loss = -w + penalty * two_sided(slope(f, real, fake, key)) if penalty else -w
   return loss, {'distance_in_critic_units': w}
 
 
 def generator_loss(f: Critic, real: Image, fake: Image, key: Key) -> tuple[jax.Array, Metrics]:
   """-f(G(z)), with the slope of the critic that has just been trained."""
   return -f(fake), {'critic_slope': slope(f, real, fake, key)}
-
-
-def clip_weights(critic: Params, window: float) -> Params:
-  """Weights and biases into [-window, window] (Arjovsky et al. 2017, alg. 1).
-
-  Scales of normalisations, which begin at 1, into [-1, 1]: the small window would silence them,
-  and the set of critics stays compact all the same.
-  """
-
-  def clip(path: tuple[Any, ...], weight: jax.Array) -> jax.Array:
-    limit = 1.0 if path[-1].key == 'scale' else window
-    return jnp.clip(weight, -limit, limit)
-
-  return jax.tree_util.tree_map_with_path(clip, critic)
 
 
 def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
