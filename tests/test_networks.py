@@ -62,12 +62,16 @@ def test_every_module_offered_is_a_network() -> None:
   ('name', 'role', 'message'),
   [
     ('mlp', 'Denoiser', "network.name='mlp' has no Denoiser: choose unet"),
-    ('unet', 'Encoder', "network.name='unet' has no Encoder: choose convolutional or dcgan or mlp"),
+    (
+      'unet',
+      'Encoder',
+      "network.name='unet' has no Encoder: choose convolutional or dcgan or mlp or r3gan",
+    ),
     (
       'convolution',
       'Decoder',
       "Unknown network 'convolution'. Did you mean 'convolutional'? Known: convolutional, dcgan, "
-      'mlp.',
+      'mlp, r3gan.',
     ),
     ('mpl', 'Denoiser', "Unknown network 'mpl'. Known: unet."),
   ],
