@@ -52,6 +52,7 @@ def game(
   critic_steps: int = 1,
   project: Callable[[Params], Params] = lambda critic: critic,
   state: State | None = None,
+  summary: Callable[[Metrics], Metrics] = lambda means: {},
 ) -> Objective:
   """`critic_steps` steps of the critic, each on fresh images, then one step of the generator.
 
@@ -64,6 +65,7 @@ def game(
       all these steps.
     project: applied to the critic's parameters after each of its steps.
     state: what the game remembers, if anything.
+    summary: more metrics of an update, made of both players' means.
 
   Raises:
     ValueError: no latent dimension, or no critic steps.
@@ -122,6 +124,7 @@ def game(
     )
     last = jax.tree.map(lambda values: values[-1], f_metrics)
     metrics = prefix('critic', last) | prefix('generator', g_metrics)
+    metrics |= summary(metrics)
     memory = memory | {'generator': g_state, 'critic': f_state}
     if state:
       memory['state'], added = state.next(memory['state'], metrics)

@@ -1,0 +1,25 @@
+"""Hinge losses (Lim & Ye 2017) on convolutions, the critic kept flat at real images (R1)."""
+
+import ml_collections
+
+from experiments import common
+
+
+def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
+  config = common.base('adversarial', dataset)
+  config.objective.latent = 64
+  config.objective.critic_steps = 1
+  config.objective.loss = 'hinge'  # or another of jaxgen.objectives.adversarial.losses
+  config.objective.constraint = 'r1'  # or none, clip, another of constraints
+  config.objective.penalty = 1.0  # lambda of a gradient or Lipschitz penalty, gamma of r1 and r2
+  config.objective.clip = 0.01  # window of the critic's weights
+  config.network.name = 'convolutional'
+  config.network.hidden = (64, 128)  # every layer halves height and width
+  config.optimizer = common.optimizer('adam', 2e-4, b1=0.0, b2=0.99)
+  config.critic_optimizer = common.critic_optimizer(config)
+  config.steps_per_call = 5
+  config.cpu_devices = 0
+  if dataset == 'digits':
+    config.objective.latent = 32
+    config.network.hidden = (32, 64)
+  return config

@@ -1,0 +1,17 @@
+"""R3GAN: relativistic losses under R1 and R2, residual networks (Huang et al. 2024)."""
+
+import ml_collections
+
+from experiments import hinge_gan
+
+
+def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
+  config = hinge_gan.get_config(dataset)
+  config.objective.loss = 'relativistic'
+  config.objective.constraint = 'r1_and_r2'
+  config.network.name = 'r3gan'
+  config.network.hidden = (32, 64, 128)  # channels of every stage; each but the first halves
+  config.network.blocks = 1  # in every stage
+  if dataset == 'digits':
+    config.network.hidden = (32, 64)
+  return config
