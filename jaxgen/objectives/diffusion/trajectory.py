@@ -14,25 +14,31 @@ Trajectory = Callable[[Params, Key, int], jax.Array]  # params, key, frames -> (
 
 
 def follow(
-  step: Callable[[Image, Any], Image], start: Image, inputs: Any, steps: int, frames: int
+  step: Callable[[Any, Any], Any],
+  start: Any,
+  inputs: Any,
+  steps: int,
+  frames: int,
+  image: Callable[[Any], Image] = lambda x: x,
 ) -> jax.Array:
   """x at evenly spaced moments of a sampler's way, (frames, H, W, C), where it ends last.
 
   Args:
-    step: x, its row of `inputs` -> the next x.
+    step: x, its row of `inputs` -> the next x; x is an image, or a tree that holds one.
     start: the first x.
     inputs: a pytree of arrays (steps, ...).
     steps: how many there are.
     frames: how many moments are kept.
+    image: x -> the image in it.
   """
 
-  def forth(carry: tuple[Image, jax.Array], here: tuple[jax.Array, Any]) -> tuple:
+  def forth(carry: tuple[Any, jax.Array], here: tuple[jax.Array, Any]) -> tuple:
     x, shown = carry
     i, row = here
     x = step(x, row)
-    return (x, shown.at[i * frames // steps].set(x)), None
+    return (x, shown.at[i * frames // steps].set(image(x))), None
 
-  carry = start, jnp.zeros((frames, *start.shape))
+  carry = start, jnp.zeros((frames, *image(start).shape))
   (_, shown), _ = jax.lax.scan(forth, carry, (jnp.arange(steps), inputs))
   return shown
 

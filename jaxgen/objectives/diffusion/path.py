@@ -1,0 +1,139 @@
+"""Gaussian paths from data to noise in continuous time: x_t = a(t) x_0 + s(t) eps.
+
+Symbols: eps ~ N(0, I), sigma = s / a the noise in x_t / a, lambda = log(a / s) half its log-SNR;
+dx = f(t) x dt + g(t) dw is the equation whose marginals these are (Song et al. 2021, sec. 3.4).
+Coefficients of numpy arrays come in float64, those of JAX's arrays in their own precision.
+"""
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+Time = Any  # a float, or an array of numpy or JAX
+BETA_MIN, BETA_MAX = 0.1, 20.0  # of the variance-preserving paths (Song et al. 2021, app. C)
+SIGMA_MIN, SIGMA_MAX = 0.01, 50.0  # of the variance-exploding one
+FIRST = 1e-5  # the earliest time that is trained on, where the score has no bound at 0
+
+
+class Path(NamedTuple):
+  """How much signal and how much noise there is at a time.
+
+  Attributes:
+    a: t -> of the signal.
+    s: t -> of the noise, its standard deviation.
+    time: sigma -> the t at which s / a is that.
+    f: t -> a'(t) / a(t), the linear drift.
+    g2: t -> (s^2)' - 2 f s^2, the squared diffusion.
+    first: the earliest time of training.
+    last: the latest one, where x_t is nearly N(0, s^2 I).
+  """
+
+  a: Callable[[Time], Time]
+  s: Callable[[Time], Time]
+  time: Callable[[Time], Time]
+  f: Callable[[Time], Time]
+  g2: Callable[[Time], Time]
+  first: float
+  last: float
+
+  def sigma(self, t: Time) -> Time:
+    """s / a."""
+    return self.s(t) / self.a(t)
+
+  def log_snr(self, t: Time) -> Time:
+    """log(a^2 / s^2) = 2 lambda."""
+    return -2.0 * library(t).log(self.sigma(t))
+
+
+def library(t: Time) -> ModuleType:
+  """numpy for numbers of Python and numpy, JAX for its own."""
+  return np if isinstance(t, float | np.ndarray | np.floating) else jnp
+
+
+def log_a(t: Time) -> Time:
+  """log a(t) = -1/2 int_0^t beta, with beta linear in time (Song et al. 2021, eq. 33)."""
+  return -0.25 * t**2 * (BETA_MAX - BETA_MIN) - 0.5 * t * BETA_MIN
+
+
+def beta(t: Time) -> Time:
+  """From BETA_MIN at 0 to BETA_MAX at 1."""
+  return BETA_MIN + t * (BETA_MAX - BETA_MIN)
+
+
+def time_of(log_a: Time) -> Time:
+  """The inverse of `log_a`, in a form that keeps its digits where t is small."""
+  root = library(log_a).sqrt(BETA_MIN**2 - 4.0 * (BETA_MAX - BETA_MIN) * log_a)
+  return -4.0 * log_a / (BETA_MIN + root)
+
+
+def vp() -> Path:
+  """Variance preserving: a^2 + s^2 = 1 (Song et al. 2021, eq. 11)."""
+  return Path(
+    a=lambda t: library(t).exp(log_a(t)),
+    s=lambda t: library(t).sqrt(-library(t).expm1(2.0 * log_a(t))),
+    time=lambda sigma: time_of(-0.5 * library(sigma).log1p(sigma**2)),
+    f=lambda t: -0.5 * beta(t),
+    g2=beta,
+    first=FIRST,
+    last=1.0,
+  )
+
+
+def subvp() -> Path:
+  """The same signal under less noise: its deviation, not its variance, is 1 - a^2 (eq. 12)."""
+  return Path(
+    a=lambda t: library(t).exp(log_a(t)),
+    s=lambda t: -library(t).expm1(2.0 * log_a(t)),
+    time=lambda sigma: time_of(-library(sigma).arcsinh(0.5 * sigma)),  # sigma = 1/a - a
+    f=lambda t: -0.5 * beta(t),
+    g2=lambda t: -beta(t) * library(t).expm1(4.0 * log_a(t)),
+    first=FIRST,
+    last=1.0,
+  )
+
+
+def ve() -> Path:
+  """Variance exploding: s from SIGMA_MIN to SIGMA_MAX, geometrically (eq. 9)."""
+  rate = float(np.log(SIGMA_MAX / SIGMA_MIN))
+
+  def s(t: Time) -> Time:
+    return SIGMA_MIN * library(t).exp(rate * t)
+
+  return Path(
+    a=lambda t: library(t).ones_like(t),
+    s=s,
+    time=lambda sigma: library(sigma).log(sigma / SIGMA_MIN) / rate,
+    f=lambda t: library(t).zeros_like(t),
+    g2=lambda t: 2.0 * rate * s(t) ** 2,
+    first=0.0,
+    last=1.0,
+  )
+
+
+def edm() -> Path:
+  """Time is the noise itself: a = 1, s = t (Karras et al. 2022, tab. 1)."""
+  return Path(
+    a=lambda t: library(t).ones_like(t),
+    s=lambda t: t,
+    time=lambda sigma: sigma,
+    f=lambda t: library(t).zeros_like(t),
+    g2=lambda t: 2.0 * t,
+    first=0.0,
+    last=np.inf,
+  )
+
+
+def straight() -> Path:
+  """a = 1 - t, s = t, the line from an image to its noise (Liu et al. 2023); noise is at t = 1."""
+  return Path(
+    a=lambda t: 1.0 - t,
+    s=lambda t: t,
+    time=lambda sigma: sigma / (1.0 + sigma),
+    f=lambda t: -1.0 / (1.0 - t),
+    g2=lambda t: 2.0 * t / (1.0 - t),
+    first=0.0,
+    last=1.0,
+  )

@@ -1,0 +1,106 @@
+"""What a network says of x_t = a x_0 + s eps, and the x_0 and eps that follow from it.
+
+Symbols as in `path`. Each prediction is a pair of functions that undo each other: what an ideal
+network would give out, and the x_0 to which its output takes x_t.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+
+from jaxgen.objectives.diffusion.path import Path, library
+
+Level = jax.Array  # t, a time of the path, ()
+
+
+class Prediction(NamedTuple):
+  """A meaning of a network's output.
+
+  Attributes:
+    target: x_0, eps, t -> the output that says so.
+    x_0: output, x_t, t -> the image that the output speaks of.
+  """
+
+  target: Callable[[jax.Array, jax.Array, Level], jax.Array]
+  x_0: Callable[[jax.Array, jax.Array, Level], jax.Array]
+
+
+def noise_in(path: Path, x_t: jax.Array, x_0: jax.Array, t: Level) -> jax.Array:
+  """eps = (x_t - a x_0) / s."""
+  return (x_t - path.a(t) * x_0) / path.s(t)
+
+
+def noise(path: Path) -> Prediction:
+  """The output is eps (Ho et al. 2020, eq. 15)."""
+  return Prediction(
+    lambda x_0, eps, t: eps,
+    lambda output, x_t, t: (x_t - path.s(t) * output) / path.a(t),
+  )
+
+
+def image(path: Path) -> Prediction:
+  """The output is x_0."""
+  del path
+  return Prediction(lambda x_0, eps, t: x_0, lambda output, x_t, t: output)
+
+
+def v(path: Path) -> Prediction:
+  """The output is a eps - s x_0 (Salimans & Ho 2022, sec. 4), on any path."""
+
+  def x_0(output: jax.Array, x_t: jax.Array, t: Level) -> jax.Array:
+    a, s = path.a(t), path.s(t)
+    return (a * x_t - s * output) / (a**2 + s**2)
+
+  return Prediction(lambda x_0, eps, t: path.a(t) * eps - path.s(t) * x_0, x_0)
+
+
+def score(path: Path) -> Prediction:
+  """The output is grad log p(x_t) = -eps / s (Song et al. 2021, eq. 7)."""
+  return Prediction(
+    lambda x_0, eps, t: -eps / path.s(t),
+    lambda output, x_t, t: (x_t + path.s(t) ** 2 * output) / path.a(t),
+  )
+
+
+def velocity(path: Path) -> Prediction:
+  """The output is dx_t / dt = a' x_0 + s' eps (Lipman et al. 2023)."""
+
+  def rate(t: Level) -> jax.Array:
+    """s' = f s + g^2 / (2 s)."""
+    return path.f(t) * path.s(t) + path.g2(t) / (2.0 * path.s(t))
+
+  def x_0(output: jax.Array, x_t: jax.Array, t: Level) -> jax.Array:
+    a, s = path.a(t), path.s(t)
+    return (rate(t) * x_t - s * output) / (rate(t) * a - s * path.f(t) * a)
+
+  return Prediction(lambda x_0, eps, t: path.f(t) * path.a(t) * x_0 + rate(t) * eps, x_0)
+
+
+def preconditioned(path: Path, deviation: float, mean: float = 0.0) -> Prediction:
+  """The output is F, of unit variance at any noise (Karras et al. 2022, eq. 7 and tab. 1).
+
+  x_0 = mean + c_skip (x - mean) + c_out F with x = x_t / a. An output of 0 is the x_0 expected of
+  data N(mean, deviation^2 I).
+
+  Args:
+    path: of x_t.
+    deviation: sigma_data, of the pixels.
+    mean: of the pixels, one number.
+  """
+
+  def coefficients(t: Level) -> tuple[jax.Array, jax.Array]:
+    """c_skip and c_out."""
+    sigma = path.sigma(t)
+    variance = sigma**2 + deviation**2
+    return deviation**2 / variance, sigma * deviation / library(t).sqrt(variance)
+
+  def target(x_0: jax.Array, eps: jax.Array, t: Level) -> jax.Array:
+    c_skip, c_out = coefficients(t)
+    return (x_0 - mean - c_skip * (x_0 + path.sigma(t) * eps - mean)) / c_out
+
+  def x_0(output: jax.Array, x_t: jax.Array, t: Level) -> jax.Array:
+    c_skip, c_out = coefficients(t)
+    return mean + c_skip * (x_t / path.a(t) - mean) + c_out * output
+
+  return Prediction(target, x_0)

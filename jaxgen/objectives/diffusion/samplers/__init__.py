@@ -1,0 +1,109 @@
+"""Samplers for any model that gives x_0: a file each, found by its name after training."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxgen.errors import find_module, offered
+from jaxgen.objectives.base import Image, Key
+from jaxgen.objectives.diffusion.grids import GRIDS
+from jaxgen.objectives.diffusion.path import Path
+from jaxgen.objectives.diffusion.samplers.base import Denoise, Sampler, State
+from jaxgen.objectives.diffusion.trajectory import follow
+
+
+class Descent(NamedTuple):
+  """A sampler on its grid of times.
+
+  Attributes:
+    start: the first time.
+    steps: their number, the last to x_0.
+    run: denoise, x at the first time, key, frames -> (frames, H, W, C) on its way, the sample last.
+    evaluations: of the network for one sample.
+  """
+
+  start: float
+  steps: int
+  run: Callable[[Denoise, Image, Key, int], jax.Array]
+  evaluations: int
+
+
+def find(
+  path: Path,
+  name: str,
+  steps: int,
+  grid: str = 'karras',
+  sigma_min: float = 0.01,
+  sigma_max: float = 0.0,
+  **fields: float,
+) -> Descent:
+  """The sampler that a config's section `sampler` describes, for a model on this path.
+
+  Args:
+    path: of the model.
+    name: of a file in this folder, or of a user's own module.
+    steps: of the sampler, the last of which is to x_0.
+    grid: of its times, one of GRIDS.
+    sigma_min: the least noise before x_0.
+    sigma_max: the noise it starts from, 0 for the path's own.
+    **fields: what else the sampler or the grid takes; a field that is 0 may be of another one.
+
+  Raises:
+    UserError: there is no such sampler.
+    ValueError: a number out of range or without effect, or an unknown grid.
+  """
+  if grid not in GRIDS:
+    raise ValueError(f'sampler.grid={grid!r}; choose one of {", ".join(GRIDS)}')
+  if steps < 2:
+    raise ValueError(f'sampler.steps={steps} must be at least 2, of which the last is to x_0')
+  most = path.sigma(np.array(path.last)) if np.isfinite(path.last) else np.inf
+  sigma_max = sigma_max or float(most)
+  if not 0.0 < sigma_min < sigma_max < np.inf or sigma_max > most * (1.0 + 1e-6):
+    raise ValueError(
+      f'sampler.sigma_min={sigma_min} and sampler.sigma_max={sigma_max:.6g} must rise from above 0 '
+      f'to {"any number" if np.isinf(most) else f"at most {most:.6g}, the most noise it knows"}'
+    )
+  make = find_module(__name__, name, 'sampler').sampler
+  for field, value in fields.items():
+    if value and field not in taken(make, fields) | taken(GRIDS[grid], fields):
+      raise ValueError(f'sampler.{field}={value} has no effect on {name}{instead(field)}')
+  times = GRIDS[grid](path, steps, sigma_min, sigma_max, **taken(GRIDS[grid], fields))
+  return descent(make(**taken(make, fields)), path, times)
+
+
+def descent(sampler: Sampler, path: Path, times: np.ndarray) -> Descent:
+  """A sampler at these times, (N,) falling, with a last step to x_0."""
+  rows = jax.tree.map(lambda row: jnp.asarray(row, jnp.float32), sampler.rows(path, times))
+  steps, last = len(times) - 1, float(times[-1])
+
+  def run(denoise: Denoise, x: Image, key: Key, frames: int) -> jax.Array:
+    def forth(state: State, row: tuple[jax.Array, Any]) -> State:
+      return sampler.step(denoise, state, row[1], jax.random.fold_in(key, row[0]))
+
+    start = State(x, jnp.zeros_like(x))
+    shown = follow(
+      forth, start, (jnp.arange(steps), rows), steps, max(frames - 1, 1), lambda state: state.x
+    )
+    x_0 = denoise(shown[-1], jnp.float32(last))
+    return jnp.concatenate([shown[: frames - 1], x_0[None]])
+
+  return Descent(float(times[0]), len(times), run, steps * sampler.evaluations + 1)
+
+
+def taken(function: Callable[..., Any], fields: dict[str, float]) -> dict[str, float]:
+  """Those fields that are arguments of the function."""
+  known = inspect.signature(function).parameters
+  return {name: value for name, value in fields.items() if name in known}
+
+
+def instead(field: str) -> str:
+  """Ends a message about a field without effect: which samplers or grids take it."""
+  names = offered(__name__, 'sampler')
+  homes = [n for n in names if taken(find_module(__name__, n, 'sampler').sampler, {field: 0.0})]
+  grids = [n for n, grid in GRIDS.items() if taken(grid, {field: 0.0})]
+  choices = [f'sampler.name={n}' for n in homes] + [f'sampler.grid={n}' for n in grids]
+  return f': use {" or ".join(choices)}, or set it to 0' if choices else ': no sampler takes it'

@@ -1,0 +1,126 @@
+"""Paths through the noise, and what networks say of them."""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxgen.objectives.diffusion import path as paths
+from jaxgen.objectives.diffusion import prediction
+from jaxgen.objectives.diffusion.path import Path
+from jaxgen.objectives.diffusion.prediction import Prediction
+
+PATHS = {
+  'vp': paths.vp(),
+  'subvp': paths.subvp(),
+  've': paths.ve(),
+  'edm': paths.edm(),
+  'straight': paths.straight(),
+}
+TIMES = np.linspace(0.05, 0.95, 10)
+each_path = pytest.mark.parametrize('path', PATHS.values(), ids=PATHS)
+
+
+@each_path
+def test_coefficients_follow_the_equation(path: Path) -> None:
+  """a' = f a and (s^2)' = 2 f s^2 + g^2: the moments of dx = f x dt + g dw, by differences."""
+  h = 1e-5
+  a_slope = (path.a(TIMES + h) - path.a(TIMES - h)) / (2 * h)
+  variance_slope = (path.s(TIMES + h) ** 2 - path.s(TIMES - h) ** 2) / (2 * h)
+  np.testing.assert_allclose(a_slope, path.f(TIMES) * path.a(TIMES), rtol=1e-6, atol=1e-9)
+  expected = 2 * path.f(TIMES) * path.s(TIMES) ** 2 + path.g2(TIMES)
+  np.testing.assert_allclose(variance_slope, expected, rtol=1e-6, atol=1e-8)
+
+
+@each_path
+def test_marginals_are_those_of_the_forward_equation(path: Path) -> None:
+  """10,000 steps of mean and variance from t = 0.1 to 0.8."""
+  mean, variance = path.a(np.array(0.1)), path.s(np.array(0.1)) ** 2
+  h = 0.7 / 10_000
+  for t in 0.1 + h * (np.arange(10_000) + 0.5):
+    mean, variance = (
+      mean * (1 + h * path.f(t)),
+      variance + h * (2 * path.f(t) * variance + path.g2(t)),
+    )
+  np.testing.assert_allclose(mean, path.a(np.array(0.8)), rtol=1e-3)
+  np.testing.assert_allclose(variance, path.s(np.array(0.8)) ** 2, rtol=1e-3)
+
+
+def test_published_ends() -> None:
+  """Signal left by the variance-preserving paths, deviation of the exploding one."""
+  one = np.array(1.0)
+  np.testing.assert_allclose(PATHS['vp'].a(one), np.exp(-5.025))
+  np.testing.assert_allclose(PATHS['vp'].a(one) ** 2 + PATHS['vp'].s(one) ** 2, 1.0)
+  np.testing.assert_allclose(PATHS['subvp'].s(one), 1.0 - np.exp(-10.05))
+  np.testing.assert_allclose(PATHS['ve'].s(np.array([0.0, 0.5, 1.0])), [0.01, 0.5**0.5, 50.0])
+
+
+@each_path
+def test_time_is_the_inverse_of_sigma(path: Path) -> None:
+  times = np.concatenate([[1e-4], TIMES])
+  np.testing.assert_allclose(path.time(path.sigma(times)), times, rtol=1e-9)
+  np.testing.assert_allclose(
+    path.log_snr(times), 2 * np.log(path.a(times) / path.s(times)), rtol=1e-12, atol=1e-12
+  )
+
+
+@each_path
+def test_single_precision_keeps_the_digits_of_small_times(path: Path) -> None:
+  t = np.float64(np.float32(1e-4))
+  for function in (path.a, path.s, path.sigma):
+    np.testing.assert_allclose(jax.jit(function)(jnp.float32(t)), function(t), rtol=1e-5)
+
+
+MEANINGS = {
+  'noise': prediction.noise,
+  'image': prediction.image,
+  'v': prediction.v,
+  'score': prediction.score,
+  'velocity': prediction.velocity,
+  'preconditioned': partial(prediction.preconditioned, deviation=0.6, mean=-0.7),
+}
+
+
+@each_path
+@pytest.mark.parametrize('meaning', MEANINGS.values(), ids=MEANINGS)
+def test_predictions_invert_exactly(path: Path, meaning: Callable[[Path], Prediction]) -> None:
+  generator = np.random.default_rng(0)
+  x_0, eps = generator.normal(size=(2, 10))
+  predicted = meaning(path)
+  x_t = path.a(TIMES) * x_0 + path.s(TIMES) * eps
+  found = predicted.x_0(predicted.target(x_0, eps, TIMES), x_t, TIMES)
+  np.testing.assert_allclose(found, x_0, rtol=1e-9, atol=1e-9)
+  np.testing.assert_allclose(prediction.noise_in(path, x_t, found, TIMES), eps, atol=1e-8)
+
+
+@each_path
+def test_velocity_is_the_slope_of_the_path(path: Path) -> None:
+  h = 1e-5
+  slope = [(f(TIMES + h) - f(TIMES - h)) / (2 * h) for f in (path.a, path.s)]
+  target = prediction.velocity(path).target(2.0, -3.0, TIMES)
+  np.testing.assert_allclose(target, 2.0 * slope[0] - 3.0 * slope[1], rtol=1e-6, atol=1e-8)
+
+
+@each_path
+def test_predictions_of_gaussian_data(path: Path) -> None:
+  """The regression of each output on x_t leads to E[x_0 | x_t] of data N(-0.7, 0.6^2)."""
+  a, s = path.a(TIMES), path.s(TIMES)
+  x_t = np.full_like(TIMES, 0.9)
+  expected = -0.7 + a * 0.36 * (x_t + 0.7 * a) / (a**2 * 0.36 + s**2)
+  zero = prediction.preconditioned(path, 0.6, -0.7).x_0(0.0, x_t, TIMES)
+  np.testing.assert_allclose(zero, expected)
+  true_score = -(x_t + 0.7 * a) / (a**2 * 0.36 + s**2)
+  np.testing.assert_allclose(prediction.score(path).x_0(true_score, x_t, TIMES), expected)
+
+
+@each_path
+def test_preconditioned_targets_have_unit_variance(path: Path) -> None:
+  """Of data with that mean and deviation, at any noise (Karras et al. 2022, app. B.6)."""
+  generator = np.random.default_rng(0)
+  x_0, eps = generator.normal(-0.7, 0.6, 10**5), generator.normal(size=10**5)
+  for t in (TIMES[0], TIMES[-1]):
+    target = prediction.preconditioned(path, 0.6, -0.7).target(x_0, eps, t)
+    np.testing.assert_allclose([target.mean(), target.std()], [0.0, 1.0], atol=0.02)
