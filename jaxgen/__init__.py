@@ -19,6 +19,10 @@ _HOMES = {
 }
 
 
+def __dir__() -> list[str]:
+  return __all__
+
+
 def __getattr__(name: str) -> Any:
   """Finds what notebooks use where it lives, when it is asked for: JAX takes seconds to import."""
   if name not in _HOMES:

@@ -111,6 +111,9 @@ def override(
     field, equals, _ = argument.removeprefix('--config.').partition('=')
     if not argument.startswith('--config.'):
       continue
+    section = field.rpartition('.')[0]
+    if section and section not in config:
+      raise UserError(f'unknown config field {field!r}: this experiment has no section {section!r}')
     if field not in known:
       close = difflib.get_close_matches(field, known, n=1, cutoff=0.5)
       meant = f' Did you mean {close[0]!r}?' if close else ''

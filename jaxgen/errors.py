@@ -37,6 +37,8 @@ def find_module(package: str, name: str, attribute: str) -> ModuleType:
     try:
       module = importlib.import_module(name)
     except ModuleNotFoundError as error:
+      if not f'{name}.'.startswith(f'{error.name}.'):
+        raise  # a fault of the module, which its author wants to see whole
       raise UserError(
         f'{kind}.name={name!r} cannot be imported: {error}; start Python where it '
         'lies, or put its folder into PYTHONPATH'

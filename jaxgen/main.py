@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
   result.add_argument('--init_from', type=Path, help='folder of a run to begin with, in training')
   result.add_argument('--num_samples', type=int, default=100, help='with --mode=sample')
   result.add_argument(
-    '--label', type=labels, default=(), help='7, or 0,1,2 in turn: what to sample, if conditional'
+    '--label', default='', help='7, or 0,1,2 in turn: what to sample, of a conditional model'
   )
   result.add_argument('--output', type=Path, help='.npz of --mode=sample (WORKDIR/samples.npz)')
   result.add_argument('--parameters', choices=('ema', 'raw'), default='ema', help='which to sample')
@@ -50,8 +50,15 @@ def parser() -> argparse.ArgumentParser:
 
 
 def labels(text: str) -> tuple[int, ...]:
-  """Whole numbers with commas between them."""
-  return tuple(map(int, text.split(',')))
+  """Whole numbers with commas between them.
+
+  Raises:
+    UserError: something else.
+  """
+  try:
+    return tuple(map(int, text.split(','))) if text else ()
+  except ValueError as error:
+    raise UserError(f'--label={text} must be a class, as in 7, or several, as in 0,1,2') from error
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -125,7 +132,7 @@ def run(options: argparse.Namespace, config: ml_collections.ConfigDict, workdir:
   if options.mode == 'sample':
     from jaxgen.inference import sample
 
-    chosen = options.parameters, options.checkpoint, options.output, options.label
+    chosen = options.parameters, options.checkpoint, options.output, labels(options.label)
     sample(config, workdir, options.num_samples, *chosen)
   else:
     from jaxgen.inference import evaluate

@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import ml_collections
 import numpy as np
+from flax.errors import FlaxError
 
 from jaxgen import configuration, images
 from jaxgen.datasets.splits import Facts, Split
@@ -71,10 +72,10 @@ class Model:
     Raises:
       UserError: fewer than one, a label that the data do not have, or samples that are not finite.
     """
-    if count < 1:
-      raise UserError(f'{count} samples were asked for; ask for at least 1')
-    labels = () if label is None else (label,) if isinstance(label, int) else tuple(label)
-    drawn = self.evaluation.samples(self.params, count, seed, labels=labels)
+    if not isinstance(count, int | np.integer) or count < 1:
+      raise UserError(f'{count} samples were asked for; ask for a whole number of at least 1')
+    labels = () if label is None else whole_numbers(label).tolist()
+    drawn = self.evaluation.samples(self.params, int(count), seed, labels=labels)
     return np.concatenate(list(progress(drawn, count, 'sample')))
 
   def encode(self, pictures: np.ndarray, seed: int | None = None) -> np.ndarray:
@@ -94,23 +95,45 @@ class Model:
     """What codes (N, ...) are decoded to, uint8 (N, H, W, C).
 
     Raises:
-      UserError: the model has no codes.
+      UserError: the model does not decode, or not these.
     """
-    decode = self._ability('decode')
+    decode, codes = self._ability('decode'), np.asarray(latents, np.float32)
+    try:
+      jax.eval_shape(decode, self.params, codes[0], jax.random.key(0))
+    except (FlaxError, IndexError, TypeError, ValueError) as error:
+      raise UserError(
+        f'codes {codes.shape} cannot be decoded by {self.config.objective.name!r}; give them as '
+        '(N, ...), each as `encode` gives one, or as long as objective.latent says'
+      ) from error
+    if not np.isfinite(codes).all():
+      raise UserError('some of these codes are not finite')
 
     def of_one(params: Params, latent: jax.Array, key: Key) -> jax.Array:
       return images.to_uint8(decode(params, latent, key))
 
-    return self._each(of_one, np.asarray(latents, np.float32), seed)
+    return self._each(of_one, codes, seed)
 
   def evaluate(self, pictures: np.ndarray, labels: np.ndarray | None = None) -> dict[str, float]:
     """Means of the objective's metrics over uint8 (N, H, W, C) and their labels, if they have any.
 
     Raises:
-      UserError: the pictures are not like those that it was trained on, or a mean is not finite.
+      UserError: the pictures are not like those that it was trained on, a conditional model is not
+        told their labels, or a mean is not finite.
     """
-    known = None if labels is None else np.asarray(labels)
-    return self.evaluation.measure(self.params, Split(self._like_data(pictures), known))
+    pictures, classes = self._like_data(pictures), len(self.facts.class_counts)
+    if labels is None and self.objective.conditional:
+      raise UserError('this model is conditional: give the labels of these pictures too')
+    if labels is not None:
+      labels = whole_numbers(labels)
+      if labels.shape != pictures.shape[:1]:
+        raise UserError(f'there are {len(pictures)} pictures, and labels {labels.shape}')
+      if self.objective.conditional and not ((labels >= 0) & (labels < classes)).all():
+        raise UserError(f'the data have the classes 0 to {classes - 1}, and these labels others')
+    return self.evaluation.measure(self.params, Split(pictures, labels))
+
+  def __repr__(self) -> str:
+    name, data = self.config.objective.name, self.config.data.name
+    return f'<{name} after {self.step:,} updates on {data} {self.facts.image_shape}>'
 
   def _ability(self, name: str) -> Callable[..., Any]:
     function = getattr(self.objective, name)
@@ -135,6 +158,18 @@ class Model:
     )
     settled = self.evaluation.settle(self.params)
     return np.concatenate(list(call(settled, inputs, np.arange(len(inputs)))))
+
+
+def whole_numbers(labels: Any) -> np.ndarray:
+  """Labels as an array (N,).
+
+  Raises:
+    UserError: they are none.
+  """
+  found = np.atleast_1d(labels)
+  if found.dtype.kind not in 'iu' or found.ndim != 1:
+    raise UserError(f'label={labels!r}: classes are whole numbers, one or several')
+  return found
 
 
 def load(workdir: str | Path, which: str = LAST, parameters: str = EMA, **sampler: Any) -> Model:
@@ -163,9 +198,12 @@ def restore(
   Raises:
     UserError: there is no checkpoint, or it is of another architecture.
   """
-  for chosen, known in ((which, FOLDERS), (parameters, (EMA, RAW))):
+  for what, chosen, known in (
+    ('checkpoint', which, FOLDERS),
+    ('parameters', parameters, (EMA, RAW)),
+  ):
     if chosen not in known:
-      raise UserError(f'there are no {chosen!r} parameters.{suggest(chosen, known)}')
+      raise UserError(f'{what} {chosen!r} are not kept.{suggest(chosen, known)}')
   configuration.agree(config, workdir, trained=True)
   objective, facts, state = trained(config, workdir, which)
   return Model(config, objective, facts, state, parameters)

@@ -13,6 +13,21 @@ from jaxgen.objectives.base import DEVICES, Example, Key, Label, Metrics, Object
 
 NONE = jnp.int32(-1)  # no label
 
+# What makes an experiment's model tiny, where its config has the field.
+TINY = {
+  'network.hidden': (16, 16),
+  'network.channels': 8,
+  'network.blocks': 1,
+  'network.multipliers': (1,),
+  'network.attention': (),
+  'objective.latent': 4,
+  'objective.timesteps': 30,
+  'sampler.steps': 5,
+  'evaluation.bound_samples': 3,
+  'evaluation.times': 2,
+  'evaluation.inference_steps': 5,
+}
+
 
 def facts(shape: tuple[int, int, int], images: int = 100, classes: int = 0) -> Facts:
   """Of data with equally many images of every class."""

@@ -153,6 +153,8 @@ def test_wrong_field(refused: Refused, field: str, words: str) -> None:
     ([*experiment('vae'), '--mode=sample'], 'what was trained there'),
     ([*experiment('vae'), '--mode=evaluate'], 'what was trained there'),
     ([*experiment('vae'), '--mode=sample', '--output=x.png'], '--output=x.png must end in .npz'),
+    ([*experiment('vae'), '--label=3'], '--label=3 is of --mode=sample'),
+    ([*experiment('vae'), '--mode=sample', '--label=seven'], '--label=seven must be a class'),
     ([*experiment('vae'), '--output=x.npz'], '--output=x.npz is of --mode=sample'),
     ([*experiment('vae'), '--mode=sample', '--num_samples=0'], '--num_samples=0 must be'),
     ([*experiment('vae'), '--config.cpu_devices=-1'], 'cpu_devices=-1 must be zero or positive'),

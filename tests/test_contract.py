@@ -17,7 +17,7 @@ from jaxgen.devices import parallel
 from jaxgen.errors import offered
 from jaxgen.objectives.base import DEVICES, Example, Key, Metrics, Objective
 from tests.draws import check_keys
-from tests.examples import dealt, example, examples, facts, on_one_device
+from tests.examples import TINY, dealt, example, examples, facts, on_one_device
 
 ROOT = Path(__file__).parent.parent
 EXPERIMENTS = sorted(p.stem for p in (ROOT / 'experiments').glob('*.py') if p.stem != 'common')
@@ -25,19 +25,6 @@ SHAPE = (8, 8, 1)
 BATCH = 40  # divisible by four devices times five critic steps, and more
 FACTS = facts(SHAPE, images=BATCH, classes=10)
 LABELS = np.arange(BATCH) % 10
-
-# What makes an experiment tiny, where its config has the field.
-SMALL = {
-  'network.hidden': (16, 16),
-  'network.channels': 8,
-  'network.blocks': 1,
-  'network.multipliers': (1,),
-  'network.attention': (),
-  'objective.latent': 4,
-  'objective.timesteps': 30,
-  'sampler.steps': 5,
-  'evaluation.bound_samples': 3,
-}
 
 # Adam's first step is the rate times a sign, which makes rounding visible where a gradient is 0.
 PLAIN = {'name': 'sgd', 'learning_rate': 0.01, 'b1': 0.9, 'schedule': 'constant', 'warmup_steps': 0}
@@ -56,7 +43,7 @@ def config_of(experiment: str) -> ml_collections.ConfigDict:
   """An experiment's config, made tiny."""
   config = configuration.execute(str(ROOT / 'experiments' / f'{experiment}.py'))
   known = dict(configuration.flatten(config.to_dict()))
-  config.update_from_flattened_dict({name: v for name, v in SMALL.items() if name in known})
+  config.update_from_flattened_dict({name: v for name, v in TINY.items() if name in known})
   return config
 
 

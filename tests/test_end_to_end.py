@@ -11,12 +11,13 @@ from PIL import Image
 
 from jaxgen import configuration
 from jaxgen.main import main
+from tests.examples import TINY
 
 ROOT = Path(__file__).parent.parent
 EXPERIMENTS = sorted(p for p in (ROOT / 'experiments').glob('*.py') if p.name != 'common.py')
 
 # Overrides that shrink an experiment, applied where its config has the field.
-SMALL = {
+SMALL = TINY | {
   'num_steps': 4,
   'steps_per_call': 2,
   'log_every': 2,
@@ -27,12 +28,6 @@ SMALL = {
   'evaluation.training_samples': 0,
   'evaluation.num_samples': 0,
   'optimizer.warmup_steps': 1,
-  'network.hidden': (16, 16),
-  'network.channels': 8,
-  'objective.timesteps': 20,
-  'sampler.steps': 4,
-  'evaluation.bound_samples': 4,
-  'evaluation.times': 2,
   'objective.schedule': 'cosine',
 }
 

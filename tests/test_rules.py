@@ -75,10 +75,11 @@ def test_a_model_of_the_users_own_trains_and_samples(package: Path) -> None:
     ("'mean': mean}", "'mean': mean + jnp.zeros(1)}", 'arrays of different ranks'),
     ('average(lambda image: image, examples.image)', 'examples.image[0]', 'differs between'),
     ("memory['seen'] + 1", "memory['seen'] + 1.0", r"\(params, memory\)\[1\]\['seen'\] is"),
-    ("{'seen': memory['seen'] + 1}", '{}', r"\['seen'\] is .* and None after `update`"),
+    ("{'seen': memory['seen'] + 1}", '{}', r"\['seen'\] is .* and nothing after `update`"),
     ("{'loss': mean.mean()}", "{'loss': mean}", "the metric 'loss' is .* not one number"),
     ("return params['mean'] +", 'return jnp.ones(3)  #', r'a sample is \(3,\), not'),
-    ('averaged=False)', 'averaged=False)\nimport nothing_of_the_kind', 'nothing_of_the_kind'),
+    ('(params, label, key)', '(params, key)', 'arguments are not those that `Objective` lists'),
+    ('return Objective(', 'return dict(a=init) or Objective(', 'returned dict, not an Objective'),
     ('def build', 'def make', 'has no build'),
   ],
 )

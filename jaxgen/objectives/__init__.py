@@ -34,13 +34,16 @@ def find_objective(config: ml_collections.ConfigDict, facts: Facts) -> Objective
   module = find_module('jaxgen.objectives', config.objective.name, 'build')
   try:
     objective = module.build(config, facts)
+    if not isinstance(objective, Objective):
+      raise ValueError(f'its build returned {type(objective).__name__}, not an Objective')
     jax.eval_shape(objective.init, jax.random.key(0))  # the network's own checks, in milliseconds
   except (AttributeError, KeyError, TypeError, ValueError) as error:
     if not of_the_config(error):
       raise  # a fault of the program, which its author wants to see whole
+    message = error.args[0] if isinstance(error, KeyError) else error  # whose text is a repr
     raise UserError(
       f'objective {config.objective.name!r} cannot be built for images of shape '
-      f'{facts.image_shape}: {error}'
+      f'{facts.image_shape}: {message}'
     ) from error
   if '.' in config.objective.name:  # a user's own; those here are held to the rules by the tests
     check(objective, config, facts)

@@ -17,7 +17,7 @@ from jaxgen.objectives.base import DEVICES, Example, Objective
 
 
 def check(objective: Objective, config: ml_collections.ConfigDict, facts: Facts) -> None:
-  """Traces every function of an objective once.
+  """Traces `init`, `update`, `evaluate` and `sample`, and codes where there are any.
 
   Raises:
     UserError: one of them breaks a rule, which the message names.
@@ -41,9 +41,13 @@ def check(objective: Objective, config: ml_collections.ConfigDict, facts: Facts)
     for metric, value in {**metrics, **found}.items():
       if value.shape:
         raise UserError(f'objective {name!r}: the metric {metric!r} is {value}, not one number')
-    drawn = jax.eval_shape(objective.sample, params, label, key)
-    if drawn.shape != facts.image_shape:
-      raise UserError(f'objective {name!r}: a sample is {drawn.shape}, not {facts.image_shape}')
+    pictures = {'sample': jax.eval_shape(objective.sample, params, label, key)}
+    if objective.encode and objective.decode:
+      latent = jax.eval_shape(objective.encode, params, image, key)
+      pictures['decoded code'] = jax.eval_shape(objective.decode, params, latent, key)
+    for what, drawn in pictures.items():
+      if drawn.shape != facts.image_shape:
+        raise UserError(f'objective {name!r}: a {what} is {drawn.shape}, not {facts.image_shape}')
 
 
 @contextmanager
@@ -51,7 +55,7 @@ def sentences(name: str) -> Iterator[None]:
   """Says in a sentence which rule an error of a trace is about; others pass."""
   try:
     yield
-  except (NameError, ValueError) as error:
+  except (NameError, TypeError, ValueError) as error:
     for words, rule in RULES.items():
       if words in str(error):
         raise UserError(f'objective {name!r} {rule} ({str(error).splitlines()[0]})') from error
@@ -63,6 +67,7 @@ RULES = {
   'computes blocks apart: use reduction=mean',
   'rank_promotion': 'adds or multiplies arrays of different ranks, which hides mistakes: say which '
   'axes are new, as in x[None]',
+  'positional argument': 'has a function whose arguments are not those that `Objective` lists',
   'out_axes': 'returns from `update` what differs between devices: take means by `descend` or '
   '`average`, and collect by `gather`',
 }
@@ -78,6 +83,11 @@ def require_same(name: str, before: Any, after: Any) -> None:
     old, now = known.get(path), new.get(path)
     if old is None or now is None or (old.shape, old.dtype) != (now.shape, now.dtype):
       raise UserError(
-        f'objective {name!r}: (params, memory){path} is {old} after `init` and {now} after '
-        '`update`; every update must leave all as it was'
+        f'objective {name!r}: (params, memory){path} is {named(old)} after `init` and {named(now)} '
+        'after `update`; every update must leave all as it was'
       )
+
+
+def named(leaf: jax.ShapeDtypeStruct | None) -> str:
+  """Type and shape in a word: float32[3, 4]."""
+  return 'nothing' if leaf is None else f'{leaf.dtype}{list(leaf.shape)}'

@@ -62,10 +62,11 @@ def prepare(
   configuration.validate(config, jax.device_count())
   dataset = datasets.load(config.data)
   model = objectives.find_objective(config, dataset.facts)
-  requests = stack.enter_context(StopRequests())
+  requests, begun = stack.enter_context(StopRequests()), None
   if processes.first():
     stack.enter_context(claim(workdir))
     configuration.agree(config, workdir)
+    begun = begin_from(config, workdir, model)
     describe(workdir, dataset)
     configuration.save(config, workdir)
   # What runs but once need not run fast: full optimization took three times as long to compile.
@@ -77,10 +78,9 @@ def prepare(
   checkpoints = writer = processes.Mute()
   if processes.first():
     checkpoints = Checkpoints(workdir / 'checkpoints', config.checkpoint.keep)
-    saved = stack.enter_context(checkpoints).restore(state)
-    if saved is None and config.init_from:
-      state = begin_from(Path(config.init_from), state)
-    state = saved or state
+    if begun is not None:
+      state = state._replace(params=begun, ema=begun)
+    state = stack.enter_context(checkpoints).restore(state) or state
     writer = stack.enter_context(Writer(workdir, config, int(state.step)))
     announce(config, workdir, dataset, state)
   return Run(config, model, dataset, writer, checkpoints, requests), state
@@ -223,7 +223,10 @@ class Run:
     name = next((name for name in values if name.startswith(prefix)), None)
     if name is None:
       known = ', '.join(values)
-      self.requests.say(f'No number of this evaluation is {wanted!r}, to keep the best of: {known}')
+      self.requests.say(
+        f"No step is kept as the best, for config.checkpoint.best={wanted!r} is none of {known}; ''"
+        ' keeps none without a word'
+      )
       return
     before = [sign * record[name] for record in self.writer.evaluations if name in record]
     if sign * values[name] < min(before, default=math.inf):

@@ -9,7 +9,7 @@ from jaxgen import configuration, objectives
 from jaxgen.datasets.splits import Facts
 from jaxgen.devices.parallel import TrainState, initial_state
 from jaxgen.errors import UserError
-from jaxgen.objectives.base import Objective
+from jaxgen.objectives.base import Objective, Params
 from jaxgen.training import checkpoint
 from jaxgen.training.checkpoint import BEST, FOLDERS, LAST
 from jaxgen.training.workdir import facts_of
@@ -42,13 +42,20 @@ def trained(
   return objective, facts, state._replace(ema=ema)
 
 
-def begin_from(workdir: Path, state: TrainState) -> TrainState:
-  """The state at step 0 with the averaged parameters of another run, and nothing else of it.
+def begin_from(
+  config: ml_collections.ConfigDict, workdir: Path, objective: Objective
+) -> Params | None:
+  """The averaged parameters of the run that `config.init_from` names, if this one begins with them.
+
+  None where none is named, or where this one has begun already.
 
   Raises:
     UserError: the folder is not that of a run, or its parameters are of another architecture.
   """
-  _, _, other = trained(configuration.read(workdir), workdir)
-  found, expected = map(checkpoint.specification, (other.ema, state.params))
-  checkpoint.compare(found, expected, workdir)
-  return state._replace(params=other.ema, ema=other.ema)
+  if not config.init_from or checkpoint.steps(workdir / FOLDERS[LAST]):
+    return None
+  source = Path(config.init_from)
+  found = trained(configuration.load(None, source, []), source)[2].ema
+  expected, _ = jax.eval_shape(objective.init, jax.random.key(0))
+  checkpoint.compare(*map(checkpoint.specification, (found, expected)), source)
+  return found
