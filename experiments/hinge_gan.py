@@ -21,5 +21,10 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config.cpu_devices = 0
   if dataset == 'digits':
     config.objective.latent = 32
+    config.objective.penalty = 0.1
+    config.optimizer.learning_rate = 5e-4
+    config.num_steps = 2000
+    config.ema_decay = 0.99
+    config.cpu_devices = 1
     config.network.hidden = (32, 64)
   return config
