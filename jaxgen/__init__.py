@@ -2,7 +2,7 @@
 
 >>> model = jaxgen.load('runs/mine')
 >>> jaxgen.grid(model.sample(100))
->>> model.evaluate(jaxgen.data('mnist').test.images)
+>>> model.decode(model.encode(jaxgen.data('mnist').test.images[:9]))
 """
 
 import importlib

@@ -1,17 +1,26 @@
 """Images as models see them, and models on one device."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
+from jaxgen import configuration
 from jaxgen.datasets.splits import Facts
 from jaxgen.devices import parallel
 from jaxgen.objectives.base import DEVICES, Example, Key, Label, Metrics, Objective, Params
 
 NONE = jnp.int32(-1)  # no label
+
+EXPERIMENTS = sorted(
+  path
+  for path in (Path(__file__).parent.parent / 'experiments').glob('*.py')
+  if path.name != 'common.py'
+)
 
 # What makes an experiment's model tiny, where its config has the field.
 TINY = {
@@ -71,3 +80,15 @@ def dealt(pixels: np.ndarray, devices: int, labels: Any = NONE) -> Example:
   rows = np.tile(np.arange(size, dtype=np.int32), (steps, 1))
   known = np.broadcast_to(np.asarray(labels, np.int32), rows.shape)
   return Example(*(parallel.shard(array, devices) for array in (pixels, known, rows)))
+
+
+def one_of_each_objective() -> list[Any]:
+  """Every experiment as a parameter, in the slow tests where another one has its objective."""
+  named = {path: configuration.execute(str(path)).objective.name for path in EXPERIMENTS}
+  first = {}
+  for path in sorted(EXPERIMENTS, key=lambda path: path.stem != named[path]):
+    first.setdefault(named[path], path)  # the one that is called as its objective, if there is one
+  return [
+    pytest.param(path, marks=[] if first[named[path]] == path else pytest.mark.slow, id=path.stem)
+    for path in EXPERIMENTS
+  ]

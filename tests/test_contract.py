@@ -17,10 +17,18 @@ from jaxgen.devices import parallel
 from jaxgen.errors import offered
 from jaxgen.objectives.base import DEVICES, Example, Key, Metrics, Objective
 from tests.draws import check_keys
-from tests.examples import TINY, dealt, example, examples, facts, on_one_device
+from tests.examples import (
+  EXPERIMENTS,
+  TINY,
+  dealt,
+  example,
+  examples,
+  facts,
+  on_one_device,
+  one_of_each_objective,
+)
 
 ROOT = Path(__file__).parent.parent
-EXPERIMENTS = sorted(p.stem for p in (ROOT / 'experiments').glob('*.py') if p.stem != 'common')
 SHAPE = (8, 8, 1)
 BATCH = 40  # divisible by four devices times five critic steps, and more
 FACTS = facts(SHAPE, images=BATCH, classes=10)
@@ -30,10 +38,10 @@ LABELS = np.arange(BATCH) % 10
 PLAIN = {'name': 'sgd', 'learning_rate': 0.01, 'b1': 0.9, 'schedule': 'constant', 'warmup_steps': 0}
 
 
-@pytest.fixture(scope='module', params=EXPERIMENTS)
+@pytest.fixture(scope='module', params=one_of_each_objective())
 def experiment(request: pytest.FixtureRequest) -> Iterator[str]:
   """Each experiment in turn, so that what was compiled for one serves all its tests."""
-  yield request.param
+  yield request.param.stem
   for compiled in (built, training, two_updates):
     compiled.cache_clear()
   jax.clear_caches()
@@ -95,7 +103,7 @@ def leaves(tree: Any) -> list[np.ndarray]:
 
 def test_every_objective_has_an_experiment() -> None:
   assert set(offered('jaxgen.objectives', 'build')) == {
-    config_of(experiment).objective.name for experiment in EXPERIMENTS
+    config_of(path.stem).objective.name for path in EXPERIMENTS
   }
 
 

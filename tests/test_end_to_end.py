@@ -11,10 +11,7 @@ from PIL import Image
 
 from jaxgen import configuration
 from jaxgen.main import main
-from tests.examples import TINY
-
-ROOT = Path(__file__).parent.parent
-EXPERIMENTS = sorted(p for p in (ROOT / 'experiments').glob('*.py') if p.name != 'common.py')
+from tests.examples import EXPERIMENTS, TINY, one_of_each_objective
 
 # Overrides that shrink an experiment, applied where its config has the field.
 SMALL = TINY | {
@@ -43,7 +40,7 @@ def records(workdir: Path) -> list[dict]:
   return [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
 
 
-@pytest.mark.parametrize('experiment', EXPERIMENTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize('experiment', one_of_each_objective())
 def test_experiment_trains_resumes_samples_and_evaluates(
   experiment: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

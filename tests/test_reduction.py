@@ -22,7 +22,7 @@ from jaxgen.objectives.base import (
   descend,
 )
 from tests import test_contract as contract
-from tests.examples import NONE, dealt
+from tests.examples import EXPERIMENTS, NONE, dealt
 
 SHAPE, BATCH = (2, 2, 1), 32
 RNG = np.random.default_rng(0)
@@ -97,7 +97,7 @@ def test_an_inner_jit_averages_as_the_run_does() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('experiment', [e for e in contract.EXPERIMENTS if e != 'dcgan'])
+@pytest.mark.parametrize('experiment', [p.stem for p in EXPERIMENTS if p.stem != 'dcgan'])
 def test_ordered_holds_for_every_experiment(experiment: str) -> None:
   """Bitwise, on 1, 2 and 4 devices."""
   model = contract.built(experiment)
