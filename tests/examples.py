@@ -12,6 +12,7 @@ import pytest
 from jaxgen import configuration
 from jaxgen.datasets.splits import Facts
 from jaxgen.devices import parallel
+from jaxgen.errors import find_module
 from jaxgen.objectives.base import DEVICES, Example, Key, Label, Metrics, Objective, Params
 
 NONE = jnp.int32(-1)  # no label
@@ -82,13 +83,24 @@ def dealt(pixels: np.ndarray, devices: int, labels: Any = NONE) -> Example:
   return Example(*(parallel.shard(array, devices) for array in (pixels, known, rows)))
 
 
-def one_of_each_objective() -> list[Any]:
-  """Every experiment as a parameter, in the slow tests where another one has its objective."""
-  named = {path: configuration.execute(str(path)).objective.name for path in EXPERIMENTS}
-  first = {}
-  for path in sorted(EXPERIMENTS, key=lambda path: path.stem != named[path]):
-    first.setdefault(named[path], path)  # the one that is called as its objective, if there is one
+def objective_of(path: Path) -> str:
+  """The objective that an experiment's file names."""
+  return configuration.execute(str(path)).objective.name
+
+
+def family_of(path: Path) -> str:
+  """The folder of that objective."""
+  module = find_module('jaxgen.objectives', objective_of(path), 'build')
+  return module.__name__.split('.')[2]
+
+
+def one_of_each(kind: Callable[[Path], str]) -> list[Any]:
+  """Every experiment as a parameter, in the slow tests where another one is of its kind."""
+  first: dict[str, Path] = {}
+  shortest = sorted(EXPERIMENTS, key=lambda path: (path.stem != objective_of(path), len(path.stem)))
+  for path in shortest:  # those that are called as their objective go first
+    first.setdefault(kind(path), path)
   return [
-    pytest.param(path, marks=[] if first[named[path]] == path else pytest.mark.slow, id=path.stem)
+    pytest.param(path, marks=[] if path in first.values() else pytest.mark.slow, id=path.stem)
     for path in EXPERIMENTS
   ]

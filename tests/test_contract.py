@@ -24,8 +24,9 @@ from tests.examples import (
   example,
   examples,
   facts,
+  objective_of,
   on_one_device,
-  one_of_each_objective,
+  one_of_each,
 )
 
 ROOT = Path(__file__).parent.parent
@@ -38,7 +39,7 @@ LABELS = np.arange(BATCH) % 10
 PLAIN = {'name': 'sgd', 'learning_rate': 0.01, 'b1': 0.9, 'schedule': 'constant', 'warmup_steps': 0}
 
 
-@pytest.fixture(scope='module', params=one_of_each_objective())
+@pytest.fixture(scope='module', params=one_of_each(objective_of))
 def experiment(request: pytest.FixtureRequest) -> Iterator[str]:
   """Each experiment in turn, so that what was compiled for one serves all its tests."""
   yield request.param.stem

@@ -11,7 +11,7 @@ from PIL import Image
 
 from jaxgen import configuration
 from jaxgen.main import main
-from tests.examples import EXPERIMENTS, TINY, one_of_each_objective
+from tests.examples import EXPERIMENTS, TINY, family_of, one_of_each
 
 # Overrides that shrink an experiment, applied where its config has the field.
 SMALL = TINY | {
@@ -40,7 +40,7 @@ def records(workdir: Path) -> list[dict]:
   return [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
 
 
-@pytest.mark.parametrize('experiment', one_of_each_objective())
+@pytest.mark.parametrize('experiment', one_of_each(family_of))
 def test_experiment_trains_resumes_samples_and_evaluates(
   experiment: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -56,6 +56,7 @@ def test_more_branches_start_smaller() -> None:
   assert first[1] == pytest.approx(first[0] / 2, rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('shape', 'hidden'), [((8, 8, 1), (6, 8)), ((28, 28, 1), (4, 6, 8))])
 def test_both_start_at_the_size_of_what_they_make(
   shape: tuple[int, int, int], hidden: tuple[int, ...]
