@@ -13,7 +13,6 @@ from jaxgen.networks import mlp
 from jaxgen.objectives import distributions
 from jaxgen.objectives.base import Objective
 from jaxgen.objectives.variational import bounds, likelihoods, vae
-from jaxgen.objectives.variational.likelihoods import find_likelihood
 from tests.examples import draw, example, examples, on_one_device
 
 SHAPE, LATENT = (3, 1, 1), 2
@@ -55,7 +54,7 @@ def model(
     mlp.Encoder(2 * LATENT, ()),
     mlp.Decoder(SHAPE, ()),
     optimizer or optax.sgd(0.0),
-    find_likelihood(likelihood),
+    likelihoods.find_likelihood(likelihood),
     SHAPE,
     LATENT,
     **hyperparameters,
@@ -282,12 +281,11 @@ def test_learned_variance_is_the_mean_squared_error_at_its_optimum() -> None:
 
 def test_figures_show_reconstructions_and_the_manifold() -> None:
   params = linear_gaussian()
-  images = jnp.asarray(RNG.normal(size=(4, *SHAPE)), jnp.float32)
-  batch = examples(images)
+  batch = examples(RNG.normal(size=(4, *SHAPE)))
   pictures = model().figures['reconstructions'](params, batch, jax.random.key(0))
-  np.testing.assert_array_equal(pictures[:, 0], images)
+  np.testing.assert_array_equal(pictures[:, 0], batch.image)
   precision = 1.0 + (W**2).sum(0) / NOISE**2
-  z = (np.asarray(images).reshape(4, 3) - B) @ (W / NOISE**2 / precision)
+  z = (np.asarray(batch.image).reshape(4, 3) - B) @ (W / NOISE**2 / precision)
   np.testing.assert_allclose(pictures[:, 1].reshape(4, 3), z @ W.T + B, rtol=1e-4, atol=1e-5)
   manifold = model().figures['manifold'](params, batch, jax.random.key(0)).reshape(15, 15, 3)
   np.testing.assert_allclose(manifold[7, 7], B, atol=1e-6)  # the middle is z = 0
