@@ -8,14 +8,24 @@ from experiments import ddpm
 def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config = ddpm.get_config(dataset)
   config.objective = ml_collections.ConfigDict()
-  config.objective.name = 'edm'
-  config.objective.sigma_data = 0.617  # deviation of MNIST's pixels in [-1, 1]
-  config.objective.mean = -0.738  # and their mean
+  config.objective.name = 'diffusion'
+  config.objective.path = 'edm'  # or vp, subvp, ve, straight
+  config.objective.prediction = 'preconditioned'  # or noise, image, v, score, velocity
+  config.objective.weighting = 'output'  # or noise, image, v, truncated_snr, min_snr, likelihood
+  config.objective.density = 'log_normal'  # or uniform, cosine, levels: of noise in training
   config.objective.P_mean = 0.0  # of ln sigma; the paper's -1.2 is for photographs
   config.objective.P_std = 1.2
+  config.objective.levels = 0  # how many, with the density of that name
   config.objective.stratified = True  # noise levels spread evenly over a batch
+  config.objective.coupling = 'independent'  # or optimal: which noise goes with which image
+  config.objective.sigma_data = 0.617  # deviation of MNIST's pixels in [-1, 1]
+  config.objective.mean = -0.738  # and their mean
+  config.objective.unit_input = True  # of the network, or x_t as it is
+  config.objective.conditional = False  # whether the network is told the label
+  config.objective.label_dropout = 0.0  # how often it is not, for guidance
+  config.network.dropout = 0.0
   config.sampler = ml_collections.ConfigDict()
-  # or ancestral, ddim, dpm_solver_2s, euler_maruyama, heun, langevin
+  # or ancestral, ddim, dpm_solver_2s, euler_maruyama, heun, langevin, probability_flow
   config.sampler.name = 'dpm_solver_2m'
   config.sampler.steps = 20  # with as many network evaluations, of 2M
   config.sampler.grid = 'karras'  # or log_snr, time
@@ -23,15 +33,21 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config.sampler.sigma_max = 80.0
   config.sampler.rho = 7.0  # of karras
   config.sampler.eta = 0.0  # of ddim: 0 deterministic, 1 ancestral
+  config.sampler.order = 0  # of probability_flow: 1 Euler, 2 Heun
+  config.sampler.inner = 0  # of langevin: its steps at each level
+  config.sampler.rate = 0.0  # of langevin: their size over the variance of the noise
   config.sampler.churn = 0.0  # of heun, with the three below: the noise that it adds
   config.sampler.churn_min = 0.0  # least sigma
   config.sampler.churn_max = 0.0  # largest sigma, 0 for any
   config.sampler.churn_noise = 0.0  # scale of that noise, 0 for 1
   config.sampler.clip = False  # the predicted image
+  config.sampler.guidance = 1.0  # towards the label; 1 for none
+  config.sampler.guidance_min = 0.0  # the noise between which it guides
+  config.sampler.guidance_max = 0.0  # 0 for any
   del config.evaluation.bound_samples
   config.evaluation.times = 8  # at which held-out images are looked at
   config.evaluation.training_samples = 1000
-  config.checkpoint.best = 'validation/weighted_squared_error'
+  config.checkpoint.best = 'validation/'  # the one number of held-out images
   config.num_steps = 4000  # twenty minutes on two cores
   config.ema_decay = 0.999
   if dataset == 'digits':

@@ -31,9 +31,43 @@ RENAMED = {
 }
 MEASURES = {'bernoulli': 'bernoulli_surrogate', 'gaussian': 'gaussian_density'}
 
-# What was so before it could be chosen: of every config, and of an objective's.
+# What was so before it could be chosen, in every config.
 DEFAULTS = {'evaluation.classifier_weights': '', 'init_from': ''}
-OWN_DEFAULTS = {'flow_matching': {'sampler.name': 'heun'}}
+
+# Objectives that are settings of another one today: all that makes that one do what they did.
+REPLACED = {
+  'flow_matching': {
+    'objective': {
+      'name': 'diffusion',
+      'path': 'straight',
+      'prediction': 'velocity',
+      'weighting': 'output',
+      'density': 'uniform',
+      'P_mean': 0.0,
+      'P_std': 1.2,
+      'levels': 0,
+      'stratified': False,
+      'coupling': 'independent',
+      'sigma_data': 1.0,
+      'mean': 0.0,
+      'unit_input': False,
+      'conditional': False,
+      'label_dropout': 0.0,
+    },
+    'network': {'dropout': 0.0},
+    'sampler': {
+      'name': 'probability_flow',
+      'grid': 'time',
+      'sigma_min': 0.01,
+      'order': 2,
+      'inner': 0,
+      'clip': False,
+      'guidance': 1.0,
+      **dict.fromkeys(('sigma_max', 'rho', 'eta', 'rate', 'guidance_min', 'guidance_max'), 0.0),
+      **dict.fromkeys(('churn', 'churn_min', 'churn_max', 'churn_noise'), 0.0),
+    },
+  }
+}
 
 
 def modernise(saved: dict[str, Any]) -> dict[str, Any]:
@@ -53,8 +87,11 @@ def modernise(saved: dict[str, Any]) -> dict[str, Any]:
     group, field = before.split('.')
     if field in config.get(group, {}):
       put(config, now, config[group].pop(field))
-  for name, value in (DEFAULTS | OWN_DEFAULTS.get(objective, {})).items():
+  for name, value in DEFAULTS.items():
     put(config, name, value, keep=True)
+  for group, fields in REPLACED.get(objective, {}).items():
+    for field, value in fields.items():
+      put(config, f'{group}.{field}', value)
   return config
 
 

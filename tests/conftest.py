@@ -15,6 +15,8 @@ import jax
 import pytest
 
 jax.config.update('jax_num_cpu_devices', 4)
+# Compiling is most of what tests do. The processes that some start compile as users' do.
+jax.config.update('jax_disable_most_optimizations', True)
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
 

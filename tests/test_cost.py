@@ -67,7 +67,7 @@ def test_a_sample_without_a_network_evaluates_none() -> None:
 
 @pytest.mark.parametrize(
   ('experiment', 'evaluations'),
-  [('vae', 1), ('gan', 1), ('wgan', 1), ('ddpm', 5), ('flow_matching', 10)],
+  [('vae', 1), ('gan', 1), ('wgan', 1), ('ddpm', 5), ('flow_matching', 9)],
 )
 def test_network_evaluations_of_experiments(experiment: str, evaluations: int) -> None:
   config = configuration.load(str(ROOT / f'experiments/{experiment}.py'), None, [])

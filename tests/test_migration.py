@@ -28,7 +28,10 @@ OLD = {
   },
   'flow_matching': {
     'objective': {'sampling_steps': 20, 'evaluation_times': 4},
-    'now': {'sampler.name': 'heun', 'sampler.steps': 20, 'evaluation.times': 4},
+    'now': {
+      'objective.name': 'diffusion', 'sampler.name': 'probability_flow', 'sampler.steps': 20,
+      'evaluation.times': 4,
+    },
   },
   'vae': {
     'objective': {

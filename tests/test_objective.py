@@ -13,7 +13,7 @@ from jaxgen.datasets.splits import Facts
 from jaxgen.errors import UserError
 from jaxgen.objectives import optimizers
 from jaxgen.objectives.adversarial.game import game
-from jaxgen.objectives.diffusion import ddpm, flow_matching
+from jaxgen.objectives.diffusion import ddpm
 from jaxgen.objectives.variational import vae
 from tests.examples import facts
 
@@ -63,7 +63,7 @@ def test_a_field_that_is_missing_is_named(experiment: str, field: str) -> None:
 
 @pytest.mark.parametrize(
   ('factory', 'experiment'),
-  [(vae.vae, 'vae'), (ddpm.ddpm, 'ddpm'), (flow_matching.flow_matching, 'flow_matching')],
+  [(vae.vae, 'vae'), (ddpm.ddpm, 'ddpm')],
 )
 def test_a_factorys_defaults_are_those_of_its_experiment(
   factory: Callable[..., Any], experiment: str
@@ -89,10 +89,10 @@ def defaults_of(function: Callable[..., Any]) -> dict[str, Any]:
   return {p.name: p.default for p in parameters if p.default is not p.empty}
 
 
-@pytest.mark.parametrize('name', ['vae', 'ddpm', 'flow_matching'])
+@pytest.mark.parametrize('name', ['vae', 'ddpm'])
 def test_build_hands_every_field_to_its_factory(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
   """Each under its own name, from the sections that objectives read."""
-  module = {'vae': vae, 'ddpm': ddpm, 'flow_matching': flow_matching}[name]
+  module = {'vae': vae, 'ddpm': ddpm}[name]
   parameters = inspect.signature(getattr(module, name)).parameters
   monkeypatch.setattr(module, name, lambda *given, **named: (given, named))
   fields = configuration.execute(f'{EXPERIMENTS}/{name}.py')

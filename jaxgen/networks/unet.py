@@ -68,19 +68,22 @@ class ResidualBlock(nn.Module):
 
   Attributes:
     features: channels of the output.
+    dropout: share of features that are left out before the second convolution.
     dtype: of the computation.
   """
 
   features: int
+  dropout: float = 0.0
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, x: jax.Array, time: jax.Array) -> jax.Array:
+  def __call__(self, x: jax.Array, time: jax.Array, training: bool = False) -> jax.Array:
     """(H, W, C), (time features,) -> (H, W, features)."""
     scale_shift = nn.Dense(2 * self.features, dtype=self.dtype)(time)
     h = nn.swish(GroupNorm(self.dtype)(x))
     h = Convolution(self.features, dtype=self.dtype)(h)
     h = nn.swish(GroupNorm(self.dtype)(h, scale_shift))
+    h = nn.Dropout(self.dropout, deterministic=not training)(h)
     h = Convolution(self.features, kernel_init=zeros, dtype=self.dtype)(h)
     if x.shape[-1] != self.features:
       x = PixelDense(self.features, dtype=self.dtype)(x)
@@ -149,6 +152,8 @@ class UNet(nn.Module):
     patch: side of the squares of pixels that the network takes as one pixel of its first level;
       2 makes it about four times faster.
     output_channels: of the output, 0 for as many as the input has.
+    classes: how many labels there are, 0 for a network that is told none.
+    dropout: share of features left out in training.
     dtype: of the computation; parameters, normalisation and output are float32.
   """
 
@@ -159,18 +164,41 @@ class UNet(nn.Module):
   head_width: int = 32
   patch: int = 1
   output_channels: int = 0
+  classes: int = 0
+  dropout: float = 0.0
   dtype: Any = jnp.float32
 
-  def block(self, x: jax.Array, time: jax.Array, level: int) -> jax.Array:
+  def residual(self, x: jax.Array, time: jax.Array, features: int, training: bool) -> jax.Array:
+    """A residual block."""
+    return ResidualBlock(features, self.dropout, self.dtype)(x, time, training)
+
+  def block(self, x: jax.Array, time: jax.Array, level: int, training: bool) -> jax.Array:
     """A residual block of one level, with attention where the level has it."""
-    x = ResidualBlock(self.channels * self.multipliers[level], self.dtype)(x, time)
+    x = self.residual(x, time, self.channels * self.multipliers[level], training)
     if level in {k % len(self.multipliers) for k in self.attention}:
       x = Attention(self.head_width, self.dtype)(x)
     return x
 
+  def embed(self, t: jax.Array, label: jax.Array | None) -> jax.Array:
+    """What every block is told: the time, and the label where there are classes."""
+    time = nn.Dense(4 * self.channels, dtype=self.dtype)(timestep_embedding(t, self.channels))
+    time = nn.Dense(4 * self.channels, dtype=self.dtype)(nn.swish(time))
+    if self.classes:
+      known = jnp.where(label < 0, self.classes, label)  # the last row is for no label
+      time = time + nn.Embed(self.classes + 1, 4 * self.channels, dtype=self.dtype)(known)
+    return nn.swish(time)
+
   @nn.compact
-  def __call__(self, x: jax.Array, t: jax.Array) -> jax.Array:
+  def __call__(
+    self, x: jax.Array, t: jax.Array, label: jax.Array | None = None, training: bool = False
+  ) -> jax.Array:
     """x (H, W, C), t () in steps of the order of 1 ... 1000 -> (H, W, output_channels or C).
+
+    Args:
+      x: the noisy image.
+      t: its time.
+      label: () int32, its class, -1 where that is unknown; only where there are classes.
+      training: whether features are left out, which takes an rng `dropout`.
 
     Raises:
       ValueError: the image cannot be halved as often as there are levels.
@@ -179,10 +207,7 @@ class UNet(nn.Module):
     levels = range(len(self.multipliers))
     check_divisible(height, width, self.patch, len(levels))
 
-    time = timestep_embedding(t, self.channels)
-    for _ in range(2):
-      time = nn.swish(nn.Dense(4 * self.channels, dtype=self.dtype)(time))
-
+    time = self.embed(t, label)
     x = Convolution(self.channels, dtype=self.dtype)(space_to_depth(x, self.patch))
     skips = [x]
     for level in levels:
@@ -190,16 +215,16 @@ class UNet(nn.Module):
         x = PixelDense(x.shape[-1], dtype=self.dtype)(space_to_depth(x, 2))
         skips.append(x)
       for _ in range(self.blocks):
-        x = self.block(x, time, level)
+        x = self.block(x, time, level, training)
         skips.append(x)
 
-    x = ResidualBlock(x.shape[-1], self.dtype)(x, time)
+    x = self.residual(x, time, x.shape[-1], training)
     x = Attention(self.head_width, self.dtype)(x)
-    x = ResidualBlock(x.shape[-1], self.dtype)(x, time)
+    x = self.residual(x, time, x.shape[-1], training)
 
     for level in reversed(levels):
       for _ in range(self.blocks + 1):
-        x = self.block(jnp.concatenate([x, skips.pop()], axis=-1), time, level)
+        x = self.block(jnp.concatenate([x, skips.pop()], axis=-1), time, level, training)
       if level > 0:
         x = depth_to_space(PixelDense(4 * x.shape[-1], dtype=self.dtype)(x), 2)
 

@@ -10,16 +10,10 @@ import pytest
 
 from jaxgen.objectives.diffusion import path as paths
 from jaxgen.objectives.diffusion import prediction
-from jaxgen.objectives.diffusion.path import Path
+from jaxgen.objectives.diffusion.path import Path, find_path
 from jaxgen.objectives.diffusion.prediction import Prediction
 
-PATHS = {
-  'vp': paths.vp(),
-  'subvp': paths.subvp(),
-  've': paths.ve(),
-  'edm': paths.edm(),
-  'straight': paths.straight(),
-}
+PATHS = {name: find_path(name) for name in paths.PATHS}
 TIMES = np.linspace(0.05, 0.95, 10)
 each_path = pytest.mark.parametrize('path', PATHS.values(), ids=PATHS)
 
@@ -80,7 +74,7 @@ MEANINGS = {
   'v': prediction.v,
   'score': prediction.score,
   'velocity': prediction.velocity,
-  'preconditioned': partial(prediction.preconditioned, deviation=0.6, mean=-0.7),
+  'preconditioned': partial(prediction.preconditioned, deviation=0.6),
 }
 
 
@@ -101,26 +95,46 @@ def test_velocity_is_the_slope_of_the_path(path: Path) -> None:
   h = 1e-5
   slope = [(f(TIMES + h) - f(TIMES - h)) / (2 * h) for f in (path.a, path.s)]
   target = prediction.velocity(path).target(2.0, -3.0, TIMES)
-  np.testing.assert_allclose(target, 2.0 * slope[0] - 3.0 * slope[1], rtol=1e-6, atol=1e-8)
+  np.testing.assert_allclose(-target, 2.0 * slope[0] - 3.0 * slope[1], rtol=1e-6, atol=1e-8)
 
 
 @each_path
 def test_predictions_of_gaussian_data(path: Path) -> None:
-  """The regression of each output on x_t leads to E[x_0 | x_t] of data N(-0.7, 0.6^2)."""
+  """The regression of each output on x_t leads to E[x_0 | x_t] of data N(0, 0.6^2)."""
   a, s = path.a(TIMES), path.s(TIMES)
   x_t = np.full_like(TIMES, 0.9)
-  expected = -0.7 + a * 0.36 * (x_t + 0.7 * a) / (a**2 * 0.36 + s**2)
-  zero = prediction.preconditioned(path, 0.6, -0.7).x_0(0.0, x_t, TIMES)
+  variance = a**2 * 0.36 + s**2
+  expected = a * 0.36 * x_t / variance
+  zero = prediction.preconditioned(path, 0.6).x_0(0.0, x_t, TIMES)
   np.testing.assert_allclose(zero, expected)
-  true_score = -(x_t + 0.7 * a) / (a**2 * 0.36 + s**2)
-  np.testing.assert_allclose(prediction.score(path).x_0(true_score, x_t, TIMES), expected)
+  found = prediction.score(path).x_0(-x_t / variance, x_t, TIMES)
+  np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+@each_path
+@pytest.mark.parametrize('meaning', MEANINGS.values(), ids=MEANINGS)
+def test_slopes_say_what_an_error_of_the_output_does_to_x_0(
+  path: Path, meaning: Callable[[Path], Prediction]
+) -> None:
+  predicted, x_t = meaning(path), np.full_like(TIMES, 0.9)
+  moved = predicted.x_0(1.3 + x_t, x_t, TIMES) - predicted.x_0(x_t, x_t, TIMES)
+  np.testing.assert_allclose(moved, 1.3 * predicted.slope(TIMES), rtol=1e-9)
 
 
 @each_path
 def test_preconditioned_targets_have_unit_variance(path: Path) -> None:
-  """Of data with that mean and deviation, at any noise (Karras et al. 2022, app. B.6)."""
+  """Of data with that deviation, at any noise (Karras et al. 2022, app. B.6)."""
   generator = np.random.default_rng(0)
-  x_0, eps = generator.normal(-0.7, 0.6, 10**5), generator.normal(size=10**5)
+  x_0, eps = generator.normal(0.0, 0.6, 10**5), generator.normal(size=10**5)
   for t in (TIMES[0], TIMES[-1]):
-    target = prediction.preconditioned(path, 0.6, -0.7).target(x_0, eps, t)
+    target = prediction.preconditioned(path, 0.6).target(x_0, eps, t)
     np.testing.assert_allclose([target.mean(), target.std()], [0.0, 1.0], atol=0.02)
+
+
+def test_what_networks_are_told_is_of_the_order_of_a_diffusions_steps() -> None:
+  """A thousand times t, a quarter of ln sigma, or the papers' time of the straight path."""
+  t = np.array([0.25, 1.0])
+  for name in ('vp', 'subvp', 've'):
+    np.testing.assert_allclose(PATHS[name].clock(t), [250.0, 1000.0])
+  np.testing.assert_allclose(PATHS['straight'].clock(t), [750.0, 0.0])
+  np.testing.assert_allclose(PATHS['edm'].clock(np.exp(np.array([-2.0, 4.0]))), [-500.0, 1000.0])

@@ -21,13 +21,14 @@ from jaxgen.objectives.diffusion.samplers import (
   euler_maruyama,
   heun,
   langevin,
+  probability_flow,
 )
 from jaxgen.objectives.diffusion.samplers.base import Sampler, State
 from tests.draws import check_keys
 
 C = 0.6162  # the deviation of Gaussian data around 0
 NAMES = [name for name in offered(samplers.__name__, 'sampler') if name != 'langevin']
-PATHS = {'vp': paths.vp(), 'subvp': paths.subvp(), 've': paths.ve(), 'edm': paths.edm()}
+PATHS = {name: paths.find_path(name) for name in paths.PATHS}
 SHAPE = (2, 2, 1)
 
 
@@ -79,8 +80,10 @@ def deviation(path: Path, t: np.ndarray) -> float:
     (heun.sampler(), 2),
     (dpm_solver_2m.sampler(), 2),
     (dpm_solver_2s.sampler(), 2),
+    (probability_flow.sampler(order=1), 1),
+    (probability_flow.sampler(order=2), 2),
   ],
-  ids=['euler_maruyama', 'ancestral', 'ddim', 'heun', 'dpm_solver_2m', 'dpm_solver_2s'],
+  ids=['em', 'ancestral', 'ddim', 'heun', 'dpm_2m', 'dpm_2s', 'euler_flow', 'heun_flow'],
 )
 def test_order_of_convergence(sampler: Sampler, order: int, name: str) -> None:
   """The slope of the error of x's deviation from sigma = 10 to 0.1, over two doublings."""
@@ -121,6 +124,22 @@ def test_one_step_from_a_known_image_is_exact() -> None:
       state = State(a[0] * 0.3 + s[0] * 1.7, np.float64(0.0))
       state = sampler.step(lambda x, t: 0.3 + 0.0 * x, state, row, None)
       np.testing.assert_allclose(state.x, a[1] * 0.3 + s[1] * 1.7, rtol=1e-9)
+
+
+@pytest.mark.parametrize('order', [1, 2])
+def test_on_the_straight_path_the_flow_of_one_image_is_a_line(order: int) -> None:
+  """Even steps of t are Euler's method of the papers: x + h v, exact where v is constant."""
+  path, times = PATHS['straight'], np.array([0.9, 0.2])
+  (row,) = each_row(probability_flow.sampler(order).rows(path, times))
+  state = State(0.1 * 0.3 + 0.9 * 1.7, np.float64(0.0))
+  state = probability_flow.sampler(order).step(lambda x, t: 0.3 + 0.0 * x, state, row, None)
+  np.testing.assert_allclose(state.x, 0.8 * 0.3 + 0.2 * 1.7, rtol=1e-12)
+
+
+def test_euler_on_the_edm_path_is_ddim() -> None:
+  path, times = PATHS['edm'], np.geomspace(10.0, 0.1, 9)
+  ways = [followed(s, path, times) for s in (probability_flow.sampler(1), ddim.sampler())]
+  np.testing.assert_allclose(ways[0], ways[1], rtol=1e-12)
 
 
 def test_ancestral_step_is_the_posterior() -> None:
@@ -255,6 +274,9 @@ def test_evaluations_are_counted(name: str) -> None:
     return 0.0 * x * t
 
   descent = samplers.find(PATHS['edm'], name, 7, sigma_max=20.0)
+  assert samplers.find(PATHS['edm'], name, 7, sigma_max=20.0, evaluations=2).evaluations == (
+    2 * descent.evaluations
+  )
   jax.block_until_ready(descent.run(denoise, jnp.ones(SHAPE), jax.random.key(0), 1))
   jax.effects_barrier()
   assert len(calls) == descent.evaluations
@@ -286,6 +308,7 @@ def test_pictures_on_the_way_end_with_the_sample() -> None:
     ({'name': 'ddim', 'eta': 2.0}, ValueError, 'sampler.eta=2.0 must lie between 0 and 1'),
     ({'churn_min': 0.1}, ValueError, 'sampler.churn_min=0.1 has no effect without sampler.churn'),
     ({'churn': -1.0}, ValueError, 'sampler.churn=-1.0 must not be negative'),
+    ({'name': 'probability_flow', 'order': 3}, ValueError, 'sampler.order=3; choose 1 .* or 2'),
     ({'name': 'langevin', 'rate': 2.0}, ValueError, 'sampler.rate lie between|sampler.rate=2.0'),
   ],
 )

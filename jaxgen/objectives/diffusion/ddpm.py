@@ -153,8 +153,9 @@ def ddpm(
       ),
     }
 
-  def trajectory(params: Params, key: Key, frames: int) -> jax.Array:
+  def trajectory(params: Params, label: Label, key: Key, frames: int) -> jax.Array:
     """Algorithm 2."""
+    del label
 
     def back(x: Image, step: process.Reverse) -> Image:
       noise = jax.random.normal(jax.random.fold_in(key, step.t), image_shape)
@@ -165,8 +166,7 @@ def ddpm(
     return follow(back, x_T, reverse, steps, frames)
 
   def sample(params: Params, label: Label, key: Key) -> Image:
-    del label
-    return trajectory(params, key, 1)[-1]
+    return trajectory(params, label, key, 1)[-1]
 
   return Objective(
     init,

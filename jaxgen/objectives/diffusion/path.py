@@ -2,6 +2,7 @@
 
 Symbols: eps ~ N(0, I), sigma = s / a the noise in x_t / a, lambda = log(a / s) half its log-SNR;
 dx = f(t) x dt + g(t) dw is the equation whose marginals these are (Song et al. 2021, sec. 3.4).
+A dot, as in a_dot, is a derivative by t.
 Coefficients of numpy arrays come in float64, those of JAX's arrays in their own precision.
 """
 
@@ -16,6 +17,7 @@ Time = Any  # a float, or an array of numpy or JAX
 BETA_MIN, BETA_MAX = 0.1, 20.0  # of the variance-preserving paths (Song et al. 2021, app. C)
 SIGMA_MIN, SIGMA_MAX = 0.01, 50.0  # of the variance-exploding one
 FIRST = 1e-5  # the earliest time that is trained on, where the score has no bound at 0
+TICKS = 1000.0  # networks expect times of the order of a diffusion's steps
 
 
 class Path(NamedTuple):
@@ -24,18 +26,20 @@ class Path(NamedTuple):
   Attributes:
     a: t -> of the signal.
     s: t -> of the noise, its standard deviation.
+    a_dot: t -> da / dt.
+    s_dot: t -> ds / dt.
     time: sigma -> the t at which s / a is that.
-    f: t -> a'(t) / a(t), the linear drift.
-    g2: t -> (s^2)' - 2 f s^2, the squared diffusion.
+    clock: t -> the number that a network is told, of the order of a diffusion's steps.
     first: the earliest time of training.
     last: the latest one, where x_t is nearly N(0, s^2 I).
   """
 
   a: Callable[[Time], Time]
   s: Callable[[Time], Time]
+  a_dot: Callable[[Time], Time]
+  s_dot: Callable[[Time], Time]
   time: Callable[[Time], Time]
-  f: Callable[[Time], Time]
-  g2: Callable[[Time], Time]
+  clock: Callable[[Time], Time]
   first: float
   last: float
 
@@ -46,6 +50,15 @@ class Path(NamedTuple):
   def log_snr(self, t: Time) -> Time:
     """log(a^2 / s^2) = 2 lambda."""
     return -2.0 * library(t).log(self.sigma(t))
+
+  def f(self, t: Time) -> Time:
+    """a' / a, the linear drift."""
+    return self.a_dot(t) / self.a(t)
+
+  def g2(self, t: Time) -> Time:
+    """(s^2)' - 2 f s^2, the squared diffusion."""
+    s = self.s(t)
+    return 2.0 * s * (self.s_dot(t) - self.f(t) * s)
 
 
 def library(t: Time) -> ModuleType:
@@ -71,12 +84,20 @@ def time_of(log_a: Time) -> Time:
 
 def vp() -> Path:
   """Variance preserving: a^2 + s^2 = 1 (Song et al. 2021, eq. 11)."""
+
+  def a(t: Time) -> Time:
+    return library(t).exp(log_a(t))
+
+  def s(t: Time) -> Time:
+    return library(t).sqrt(-library(t).expm1(2.0 * log_a(t)))
+
   return Path(
-    a=lambda t: library(t).exp(log_a(t)),
-    s=lambda t: library(t).sqrt(-library(t).expm1(2.0 * log_a(t))),
+    a,
+    s,
+    a_dot=lambda t: -0.5 * beta(t) * a(t),
+    s_dot=lambda t: 0.5 * beta(t) * a(t) ** 2 / s(t),
     time=lambda sigma: time_of(-0.5 * library(sigma).log1p(sigma**2)),
-    f=lambda t: -0.5 * beta(t),
-    g2=beta,
+    clock=lambda t: TICKS * t,
     first=FIRST,
     last=1.0,
   )
@@ -84,12 +105,17 @@ def vp() -> Path:
 
 def subvp() -> Path:
   """The same signal under less noise: its deviation, not its variance, is 1 - a^2 (eq. 12)."""
+
+  def a(t: Time) -> Time:
+    return library(t).exp(log_a(t))
+
   return Path(
-    a=lambda t: library(t).exp(log_a(t)),
+    a,
     s=lambda t: -library(t).expm1(2.0 * log_a(t)),
+    a_dot=lambda t: -0.5 * beta(t) * a(t),
+    s_dot=lambda t: beta(t) * a(t) ** 2,
     time=lambda sigma: time_of(-library(sigma).arcsinh(0.5 * sigma)),  # sigma = 1/a - a
-    f=lambda t: -0.5 * beta(t),
-    g2=lambda t: -beta(t) * library(t).expm1(4.0 * log_a(t)),
+    clock=lambda t: TICKS * t,
     first=FIRST,
     last=1.0,
   )
@@ -105,9 +131,10 @@ def ve() -> Path:
   return Path(
     a=lambda t: library(t).ones_like(t),
     s=s,
+    a_dot=lambda t: library(t).zeros_like(t),
+    s_dot=lambda t: rate * s(t),
     time=lambda sigma: library(sigma).log(sigma / SIGMA_MIN) / rate,
-    f=lambda t: library(t).zeros_like(t),
-    g2=lambda t: 2.0 * rate * s(t) ** 2,
+    clock=lambda t: TICKS * t,
     first=0.0,
     last=1.0,
   )
@@ -118,22 +145,41 @@ def edm() -> Path:
   return Path(
     a=lambda t: library(t).ones_like(t),
     s=lambda t: t,
+    a_dot=lambda t: library(t).zeros_like(t),
+    s_dot=lambda t: library(t).ones_like(t),
     time=lambda sigma: sigma,
-    f=lambda t: library(t).zeros_like(t),
-    g2=lambda t: 2.0 * t,
+    clock=lambda t: TICKS * library(t).log(t) / 4.0,
     first=0.0,
     last=np.inf,
   )
 
 
 def straight() -> Path:
-  """a = 1 - t, s = t, the line from an image to its noise (Liu et al. 2023); noise is at t = 1."""
+  """a = 1 - t, s = t, the line from an image to its noise (Liu et al. 2023); noise is at t = 1.
+
+  The papers' time, which the network is told, goes the other way.
+  """
   return Path(
     a=lambda t: 1.0 - t,
     s=lambda t: t,
+    a_dot=lambda t: -library(t).ones_like(t),
+    s_dot=lambda t: library(t).ones_like(t),
     time=lambda sigma: sigma / (1.0 + sigma),
-    f=lambda t: -1.0 / (1.0 - t),
-    g2=lambda t: 2.0 * t / (1.0 - t),
+    clock=lambda t: TICKS * (1.0 - t),
     first=0.0,
-    last=1.0,
+    last=0.999,  # so that the image has a little weight in x_t
   )
+
+
+PATHS = {'vp': vp, 'subvp': subvp, 've': ve, 'edm': edm, 'straight': straight}
+
+
+def find_path(name: str) -> Path:
+  """The path that `objective.path` names.
+
+  Raises:
+    ValueError: there is none of this name.
+  """
+  if name not in PATHS:
+    raise ValueError(f'objective.path={name!r}; choose one of {", ".join(PATHS)}')
+  return PATHS[name]()

@@ -5,6 +5,7 @@ network would give out, and the x_0 to which its output takes x_t.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -19,11 +20,16 @@ class Prediction(NamedTuple):
 
   Attributes:
     target: x_0, eps, t -> the output that says so.
-    x_0: output, x_t, t -> the image that the output speaks of.
+    x_0: output, x_t, t -> the image that the output speaks of, linear in both.
   """
 
   target: Callable[[jax.Array, jax.Array, Level], jax.Array]
   x_0: Callable[[jax.Array, jax.Array, Level], jax.Array]
+
+  def slope(self, t: Level) -> jax.Array:
+    """dx_0 / d output, by which an error of the output is one of x_0."""
+    one = library(t).ones_like(t)
+    return self.x_0(one, 0.0 * one, t) - self.x_0(0.0 * one, 0.0 * one, t)
 
 
 def noise_in(path: Path, x_t: jax.Array, x_0: jax.Array, t: Level) -> jax.Array:
@@ -64,29 +70,20 @@ def score(path: Path) -> Prediction:
 
 
 def velocity(path: Path) -> Prediction:
-  """The output is dx_t / dt = a' x_0 + s' eps (Lipman et al. 2023)."""
-
-  def rate(t: Level) -> jax.Array:
-    """s' = f s + g^2 / (2 s)."""
-    return path.f(t) * path.s(t) + path.g2(t) / (2.0 * path.s(t))
+  """The output is -dx_t / dt = -a' x_0 - s' eps, towards the image (Lipman et al. 2023, eq. 23)."""
 
   def x_0(output: jax.Array, x_t: jax.Array, t: Level) -> jax.Array:
-    a, s = path.a(t), path.s(t)
-    return (rate(t) * x_t - s * output) / (rate(t) * a - s * path.f(t) * a)
+    s, s_dot = path.s(t), path.s_dot(t)
+    return (s_dot * x_t + s * output) / (s_dot * path.a(t) - s * path.a_dot(t))
 
-  return Prediction(lambda x_0, eps, t: path.f(t) * path.a(t) * x_0 + rate(t) * eps, x_0)
+  return Prediction(lambda x_0, eps, t: -path.a_dot(t) * x_0 - path.s_dot(t) * eps, x_0)
 
 
-def preconditioned(path: Path, deviation: float, mean: float = 0.0) -> Prediction:
+def preconditioned(path: Path, deviation: float) -> Prediction:
   """The output is F, of unit variance at any noise (Karras et al. 2022, eq. 7 and tab. 1).
 
-  x_0 = mean + c_skip (x - mean) + c_out F with x = x_t / a. An output of 0 is the x_0 expected of
-  data N(mean, deviation^2 I).
-
-  Args:
-    path: of x_t.
-    deviation: sigma_data, of the pixels.
-    mean: of the pixels, one number.
+  x_0 = c_skip x + c_out F with x = x_t / a. An output of 0 is the x_0 that is expected of data
+  N(0, deviation^2 I).
   """
 
   def coefficients(t: Level) -> tuple[jax.Array, jax.Array]:
@@ -97,10 +94,29 @@ def preconditioned(path: Path, deviation: float, mean: float = 0.0) -> Predictio
 
   def target(x_0: jax.Array, eps: jax.Array, t: Level) -> jax.Array:
     c_skip, c_out = coefficients(t)
-    return (x_0 - mean - c_skip * (x_0 + path.sigma(t) * eps - mean)) / c_out
+    return (x_0 - c_skip * (x_0 + path.sigma(t) * eps)) / c_out
 
   def x_0(output: jax.Array, x_t: jax.Array, t: Level) -> jax.Array:
     c_skip, c_out = coefficients(t)
-    return mean + c_skip * (x_t / path.a(t) - mean) + c_out * output
+    return c_skip * x_t / path.a(t) + c_out * output
 
   return Prediction(target, x_0)
+
+
+def find(name: str, path: Path, deviation: float) -> Prediction:
+  """The prediction that `objective.prediction` names, of data of this deviation.
+
+  Raises:
+    ValueError: there is none of this name.
+  """
+  known = {
+    'noise': noise,
+    'image': image,
+    'v': v,
+    'score': score,
+    'velocity': velocity,
+    'preconditioned': partial(preconditioned, deviation=deviation),
+  }
+  if name not in known:
+    raise ValueError(f'objective.prediction={name!r}; choose one of {", ".join(known)}')
+  return known[name](path)

@@ -6,11 +6,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxgen.objectives.base import Example, Image, Key, Params
+from jaxgen.objectives.base import Example, Image, Key, Label, Params
 
 FRAMES = 10  # pictures of a way
 
-Trajectory = Callable[[Params, Key, int], jax.Array]  # params, key, frames -> (frames, H, W, C)
+# params, label, key, frames -> (frames, H, W, C)
+Trajectory = Callable[[Params, Label, Key, int], jax.Array]
 
 
 def follow(
@@ -44,11 +45,15 @@ def follow(
 
 
 def on_the_way(trajectory: Trajectory, steps: int) -> Callable[[Params, Example, Key], jax.Array]:
-  """A figure, each row of which is one sample coming out of the noise."""
+  """A figure, each row of which is one sample coming out of the noise.
+
+  Of a conditional model, it is of the class of the image at its place in the batch.
+  """
 
   def figure(params: Params, examples: Example, key: Key) -> jax.Array:
     keys = jax.random.split(key, len(examples.image))
-    return jax.vmap(trajectory, in_axes=(None, 0, None))(params, keys, min(FRAMES, steps))
+    ways = jax.vmap(trajectory, in_axes=(None, 0, 0, None))
+    return ways(params, examples.label, keys, min(FRAMES, steps))
 
   return figure
 

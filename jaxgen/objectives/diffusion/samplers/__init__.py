@@ -39,6 +39,7 @@ def find(
   grid: str = 'karras',
   sigma_min: float = 0.01,
   sigma_max: float = 0.0,
+  evaluations: int = 1,
   **fields: float,
 ) -> Descent:
   """The sampler that a config's section `sampler` describes, for a model on this path.
@@ -50,6 +51,7 @@ def find(
     grid: of its times, one of GRIDS.
     sigma_min: the least noise before x_0.
     sigma_max: the noise it starts from, 0 for the path's own.
+    evaluations: of the network, each time that the sampler denoises.
     **fields: what else the sampler or the grid takes; a field that is 0 may be of another one.
 
   Raises:
@@ -72,10 +74,10 @@ def find(
     if value and field not in taken(make, fields) | taken(GRIDS[grid], fields):
       raise ValueError(f'sampler.{field}={value} has no effect on {name}{instead(field)}')
   times = GRIDS[grid](path, steps, sigma_min, sigma_max, **taken(GRIDS[grid], fields))
-  return descent(make(**taken(make, fields)), path, times)
+  return descent(make(**taken(make, fields)), path, times, evaluations)
 
 
-def descent(sampler: Sampler, path: Path, times: np.ndarray) -> Descent:
+def descent(sampler: Sampler, path: Path, times: np.ndarray, evaluations: int = 1) -> Descent:
   """A sampler at these times, (N,) falling, with a last step to x_0."""
   rows = jax.tree.map(lambda row: jnp.asarray(row, jnp.float32), sampler.rows(path, times))
   steps, last = len(times) - 1, float(times[-1])
@@ -91,7 +93,8 @@ def descent(sampler: Sampler, path: Path, times: np.ndarray) -> Descent:
     x_0 = denoise(shown[-1], jnp.float32(last))
     return jnp.concatenate([shown[: frames - 1], x_0[None]])
 
-  return Descent(float(times[0]), len(times), run, steps * sampler.evaluations + 1)
+  count = evaluations * (steps * sampler.evaluations + 1)
+  return Descent(float(times[0]), len(times), run, count)
 
 
 def taken(function: Callable[..., Any], fields: dict[str, float]) -> dict[str, float]:

@@ -1,0 +1,208 @@
+"""Diffusion in continuous time, from parts that each paper chooses.
+
+  paper                       path           prediction      density         weighting
+  Song et al. 2021            vp, subvp, ve  noise           uniform         output
+  Song & Ermon 2020           ve             noise           levels          output
+  Karras et al. 2022          edm            preconditioned  log_normal      output
+  Lipman et al. 2023          straight       velocity        uniform         output
+  Esser et al. 2024           straight       velocity        log_normal 0,1  output
+  Salimans & Ho 2022          vp             v               cosine          output
+  Hang et al. 2023            vp             any             uniform         min_snr
+
+Symbols as in `denoiser`; the loss is E w(t) |output - its target|^2 with t from the density.
+"""
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import optax
+
+from jaxgen.datasets.splits import Facts
+from jaxgen.networks import find_network
+from jaxgen.objectives import base, optimizers
+from jaxgen.objectives.base import (
+  Example,
+  Image,
+  Key,
+  Keys,
+  Label,
+  Memory,
+  Metrics,
+  Objective,
+  Params,
+)
+from jaxgen.objectives.diffusion import density, prediction, quantiles, samplers, weighting
+from jaxgen.objectives.diffusion.coupling import COUPLINGS
+from jaxgen.objectives.diffusion.denoiser import NO_LABEL, Denoiser
+from jaxgen.objectives.diffusion.density import Density
+from jaxgen.objectives.diffusion.guidance import Guidance
+from jaxgen.objectives.diffusion.path import find_path
+from jaxgen.objectives.diffusion.samplers import Descent
+from jaxgen.objectives.diffusion.trajectory import on_the_way, strata
+from jaxgen.objectives.diffusion.weighting import Weighting
+
+PLACE, NOISE, LABEL, DROPOUT = range(4)  # what an example's key is folded with, for each draw
+
+
+def diffusion(
+  denoiser: Denoiser,
+  optimizer: optax.GradientTransformation,
+  facts: Facts,
+  density: Density,
+  weight: Weighting,
+  descent: Descent,
+  guidance: Guidance,
+  name: str = 'squared_error',
+  coupling: str = 'independent',
+  stratified: bool = True,
+  label_dropout: float = 0.0,
+  times: int = 8,
+) -> Objective:
+  """A denoiser learned at all levels of noise, and followed down them by any sampler.
+
+  Args:
+    denoiser: what is learned.
+    optimizer: of its network.
+    facts: of the data.
+    density: of the noise level in training.
+    weight: of the squared error at each.
+    descent: the sampler on its grid.
+    guidance: towards the label.
+    name: of the held-out error, which says what is averaged.
+    coupling: which noise an image is mixed with: 'independent', or 'optimal' in each batch.
+    stratified: whether the noise levels of a batch are spread evenly over their law.
+    label_dropout: how often a conditional network is not told the label.
+    times: noise levels at which `evaluate` looks, one from each of so many equal strata.
+
+  Raises:
+    ValueError: an unknown coupling, or a number out of range or without effect.
+  """
+  if coupling not in COUPLINGS:
+    raise ValueError(f'objective.coupling={coupling!r}; choose one of {", ".join(COUPLINGS)}')
+  if times < 1:
+    raise ValueError(f'evaluation.times={times} must be at least 1')
+  check_dropout(label_dropout, denoiser.conditional)
+  guidance.check(label_dropout)
+  path, shape = denoiser.path, facts.image_shape
+
+  def init(key: Key) -> tuple[Params, Memory]:
+    params = denoiser.init(key, shape)
+    return params, optimizer.init(params)
+
+  def error(
+    params: Params,
+    x_0: Image,
+    label: Label,
+    place: jax.Array,
+    noise: Image,
+    key: Key | None = None,
+  ) -> jax.Array:
+    """w |output - target|^2, a mean over pixels, at this quantile of the noise levels."""
+    t, y = density(place), x_0 - denoiser.mean
+    output = denoiser.output(params, path.a(t) * y + path.s(t) * noise, t, label, key)
+    return weight(t) * jnp.mean((output - denoiser.predicted.target(y, noise, t)) ** 2)
+
+  def loss(
+    params: Params, example: Example, key: Key, place: jax.Array, noise: Image
+  ) -> tuple[jax.Array, Metrics]:
+    label = example.label
+    if label_dropout:
+      left_out = jax.random.bernoulli(jax.random.fold_in(key, LABEL), label_dropout)
+      label = jnp.where(left_out, NO_LABEL, label)
+    dropout = jax.random.fold_in(key, DROPOUT)
+    return error(params, example.image, label, place, noise, dropout), {}
+
+  def update(
+    params: Params, memory: Memory, examples: Example, keys: Keys, step: jax.Array
+  ) -> tuple[Params, Memory, Metrics]:
+    del step
+    places = quantiles.drawn(jax.vmap(lambda key: jax.random.fold_in(key, PLACE))(keys), stratified)
+    noises = jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, NOISE), shape))(keys)
+    noises = COUPLINGS[coupling](examples.image, noises)
+    return base.descend(loss, optimizer, params, memory, examples, keys, places, noises)
+
+  def evaluate(params: Params, example: Example, key: Key) -> Metrics:
+    first, second = jax.random.split(key)
+    places = quantiles.inside(strata(first, times) / times)
+    noises = jax.random.normal(second, (times, *shape))
+    errors = jax.vmap(lambda u, eps: error(params, example.image, example.label, u, eps))(
+      places, noises
+    )
+    return {name: errors.mean()}
+
+  def trajectory(params: Params, label: Label, key: Key, frames: int) -> jax.Array:
+    first, way = jax.random.split(key)
+    x = path.s(jnp.float32(descent.start)) * jax.random.normal(first, shape)
+    denoise = guidance.of(denoiser, params, label)
+    return denoiser.mean + descent.run(denoise, x, way, frames)
+
+  def sample(params: Params, label: Label, key: Key) -> Image:
+    return trajectory(params, label, key, 1)[-1]
+
+  return Objective(
+    init,
+    update,
+    evaluate,
+    sample,
+    figures={'denoising': on_the_way(trajectory, descent.steps)},
+    networks={'denoiser': denoiser.network},
+    conditional=denoiser.conditional,
+  )
+
+
+def check_dropout(label_dropout: float, conditional: bool) -> None:
+  """Refuses a share that cannot be, or that nothing would feel.
+
+  Raises:
+    ValueError: with the reason.
+  """
+  if not 0.0 <= label_dropout < 1.0:
+    raise ValueError(f'objective.label_dropout={label_dropout} must lie in [0, 1)')
+  if label_dropout and not conditional:
+    raise ValueError(
+      f'objective.label_dropout={label_dropout} has no effect on a network that is not told '
+      'labels: set objective.conditional=True'
+    )
+
+
+def error_name(density: str, prediction: str, weighting: str) -> str:
+  """Which error is averaged, over which noise levels; uniform ones go without saying."""
+  law = '' if density == 'uniform' else f'{density}_'
+  counted = prediction if weighting == 'output' else f'{weighting}_weighted'
+  return f'{law}{counted}_squared_error'
+
+
+def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
+  """The model that a config describes."""
+  fields, sampler = base.arguments(config.objective), config.sampler.to_dict()
+  path = find_path(fields.pop('path'))
+  deviation, meaning = fields.pop('sigma_data'), fields.pop('prediction')
+  law, counted = fields.pop('density'), fields.pop('weighting')
+  predicted = prediction.find(meaning, path, deviation)
+  conditional = fields.pop('conditional')
+  network = base.arguments(config.network)
+  if conditional:
+    network['classes'] = facts.classes
+  denoiser = Denoiser(
+    find_network(config.network.name, 'Denoiser')(**network),
+    path,
+    predicted,
+    deviation,
+    fields.pop('mean'),
+    fields.pop('unit_input'),
+    conditional,
+    sampler.pop('clip'),
+  )
+  guidance = Guidance(*(sampler.pop(n) for n in ('guidance', 'guidance_min', 'guidance_max')))
+  return diffusion(
+    denoiser,
+    optimizers.find_optimizer(**config.optimizer, num_steps=config.num_steps),
+    facts,
+    density.find(law, path, *(fields.pop(n) for n in ('P_mean', 'P_std', 'levels'))),
+    weighting.find(counted, path, predicted),
+    samplers.find(path, **sampler, evaluations=guidance.evaluations),
+    guidance,
+    error_name(law, meaning, counted),
+    **fields,
+    times=config.evaluation.times,
+  )
