@@ -25,7 +25,8 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config.objective.label_dropout = 0.0  # how often it is not, for guidance
   config.network.dropout = 0.0
   config.sampler = ml_collections.ConfigDict()
-  # or ancestral, ddim, dpm_solver_2s, euler_maruyama, heun, langevin, probability_flow
+  # or ancestral, ddim, dpm_solver_2s, dpm_solver_3s, euler_maruyama, heun, langevin,
+  # predictor_corrector, probability_flow
   config.sampler.name = 'dpm_solver_2m'
   config.sampler.steps = 20  # with as many network evaluations, of 2M
   config.sampler.grid = 'karras'  # or log_snr, time
@@ -36,6 +37,7 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config.sampler.order = 0  # of probability_flow: 1 Euler, 2 Heun
   config.sampler.inner = 0  # of langevin: its steps at each level
   config.sampler.rate = 0.0  # of langevin: their size over the variance of the noise
+  config.sampler.snr = 0.0  # of predictor_corrector
   config.sampler.churn = 0.0  # of heun, with the three below: the noise that it adds
   config.sampler.churn_min = 0.0  # least sigma
   config.sampler.churn_max = 0.0  # largest sigma, 0 for any
@@ -46,6 +48,7 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config.sampler.guidance_max = 0.0  # 0 for any
   del config.evaluation.bound_samples
   config.evaluation.times = 8  # at which held-out images are looked at
+  config.evaluation.likelihood_steps = 0  # of the flow that bounds bits per dimension; 0: not
   config.evaluation.training_samples = 1000
   config.checkpoint.best = 'validation/'  # the one number of held-out images
   config.num_steps = 4000  # twenty minutes on two cores

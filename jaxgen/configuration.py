@@ -45,7 +45,7 @@ REQUIRED = {
 # Integers that may be zero, where it means none, never, as it is, or only at the end.
 MAY_BE_ZERO = (
   *('seed', 'cpu_devices', 'checkpoint.every', 'evaluation.every'),
-  *('evaluation.training_samples', 'evaluation.num_samples'),
+  *('evaluation.training_samples', 'evaluation.num_samples', 'evaluation.likelihood_steps'),
   *('data.', 'optimizer.', 'objective.', 'sampler.'),
 )
 DTYPES = ('float32', 'bfloat16')

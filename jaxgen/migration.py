@@ -55,6 +55,7 @@ REPLACED = {
       'label_dropout': 0.0,
     },
     'network': {'dropout': 0.0},
+    'evaluation': {'likelihood_steps': 0},
     'sampler': {
       'name': 'probability_flow',
       'grid': 'time',
@@ -63,7 +64,9 @@ REPLACED = {
       'inner': 0,
       'clip': False,
       'guidance': 1.0,
-      **dict.fromkeys(('sigma_max', 'rho', 'eta', 'rate', 'guidance_min', 'guidance_max'), 0.0),
+      **dict.fromkeys(
+        ('sigma_max', 'rho', 'eta', 'rate', 'snr', 'guidance_min', 'guidance_max'), 0.0
+      ),
       **dict.fromkeys(('churn', 'churn_min', 'churn_max', 'churn_noise'), 0.0),
     },
   }

@@ -150,7 +150,7 @@ def settled(steps: int) -> float:
 @pytest.mark.parametrize('name', sorted(offered(samplers.__name__, 'sampler')))
 def test_zero_network_samples_the_gaussian_it_stands_for(name: str) -> None:
   """N(mean, sigma_data^2), through every sampler, to what so many of its steps lose."""
-  steps = 400 if name in ('ancestral', 'ddim', 'euler_maruyama') else 80
+  steps = 400 if name in ('ancestral', 'ddim', 'euler_maruyama', 'predictor_corrector') else 80
   x = drawn(model(Zero(), sampler={'name': name, 'steps': steps}), 2000).ravel()
   x = (x - MEAN) / DEVIATION
   assert x.mean() == pytest.approx(0.0, abs=0.05)
@@ -331,6 +331,7 @@ def test_denoising_shows_a_sample_on_its_way(steps: int) -> None:
   [
     ({'P_std': -1.0}, 'objective.P_std=-1.0 must be positive'),
     ({'times': 0}, 'evaluation.times=0 must be at least 1'),
+    ({'likelihood_steps': -1}, 'evaluation.likelihood_steps=-1 not negative'),
     ({'law': 'levels', 'path': 've', 'levels': 1}, 'objective.levels=1 must be at least 2'),
     ({'law': 'uniform'}, 'objective.density=uniform needs a path whose times end'),
     ({'law': 'even'}, "objective.density='even'; choose one of uniform, log_normal"),

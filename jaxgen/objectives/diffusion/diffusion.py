@@ -12,6 +12,8 @@
 Symbols as in `denoiser`; the loss is E w(t) |output - its target|^2 with t from the density.
 """
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -36,6 +38,7 @@ from jaxgen.objectives.diffusion.coupling import COUPLINGS
 from jaxgen.objectives.diffusion.denoiser import NO_LABEL, Denoiser
 from jaxgen.objectives.diffusion.density import Density
 from jaxgen.objectives.diffusion.guidance import Guidance
+from jaxgen.objectives.diffusion.likelihood import bits_per_dimension
 from jaxgen.objectives.diffusion.path import find_path
 from jaxgen.objectives.diffusion.samplers import Descent
 from jaxgen.objectives.diffusion.trajectory import on_the_way, strata
@@ -57,6 +60,7 @@ def diffusion(
   stratified: bool = True,
   label_dropout: float = 0.0,
   times: int = 8,
+  likelihood_steps: int = 0,
 ) -> Objective:
   """A denoiser learned at all levels of noise, and followed down them by any sampler.
 
@@ -73,14 +77,18 @@ def diffusion(
     stratified: whether the noise levels of a batch are spread evenly over their law.
     label_dropout: how often a conditional network is not told the label.
     times: noise levels at which `evaluate` looks, one from each of so many equal strata.
+    likelihood_steps: of the flow by which it bounds bits per dimension; 0 leaves that out.
 
   Raises:
     ValueError: an unknown coupling, or a number out of range or without effect.
   """
   if coupling not in COUPLINGS:
     raise ValueError(f'objective.coupling={coupling!r}; choose one of {", ".join(COUPLINGS)}')
-  if times < 1:
-    raise ValueError(f'evaluation.times={times} must be at least 1')
+  if times < 1 or likelihood_steps < 0:
+    raise ValueError(
+      f'evaluation.times={times} must be at least 1, and '
+      f'evaluation.likelihood_steps={likelihood_steps} not negative'
+    )
   check_dropout(label_dropout, denoiser.conditional)
   guidance.check(label_dropout)
   path, shape = denoiser.path, facts.image_shape
@@ -122,13 +130,19 @@ def diffusion(
     return base.descend(loss, optimizer, params, memory, examples, keys, places, noises)
 
   def evaluate(params: Params, example: Example, key: Key) -> Metrics:
-    first, second = jax.random.split(key)
+    first, second, third = jax.random.split(key, 3)
     places = quantiles.inside(strata(first, times) / times)
     noises = jax.random.normal(second, (times, *shape))
     errors = jax.vmap(lambda u, eps: error(params, example.image, example.label, u, eps))(
       places, noises
     )
-    return {name: errors.mean()}
+    found = {name: errors.mean()}
+    if likelihood_steps:
+      y, unclipped = example.image - denoiser.mean, replace(denoiser, clip=False)
+      found['probability_flow_bits_per_dimension'] = bits_per_dimension(
+        lambda x_t, t: unclipped(params, x_t, t, example.label), path, y, third, likelihood_steps
+      )
+    return found
 
   def trajectory(params: Params, label: Label, key: Key, frames: int) -> jax.Array:
     first, way = jax.random.split(key)
@@ -205,4 +219,5 @@ def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
     error_name(law, meaning, counted),
     **fields,
     times=config.evaluation.times,
+    likelihood_steps=config.evaluation.likelihood_steps,
   )

@@ -61,3 +61,11 @@ def levels(path: Path, t: np.ndarray) -> Levels:
 def pairs(path: Path, times: np.ndarray) -> tuple[Levels, Levels]:
   """Where each step starts, and where it ends."""
   return levels(path, times[:-1]), levels(path, times[1:])
+
+
+def exponential(now: Levels, then: Levels) -> tuple[np.ndarray, np.ndarray]:
+  """s_u / s and -a_u (exp(-h) - 1), with which x and a constant x_0 enter x_u.
+
+  Lu et al. 2022 DPM-Solver++, eq. 9.
+  """
+  return then.s / now.s, -then.a * np.expm1(np.log(then.sigma / now.sigma))

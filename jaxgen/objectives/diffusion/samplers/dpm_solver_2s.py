@@ -9,7 +9,14 @@ import numpy as np
 
 from jaxgen.objectives.base import Key
 from jaxgen.objectives.diffusion.path import Path
-from jaxgen.objectives.diffusion.samplers.base import Denoise, Levels, Sampler, State, levels, pairs
+from jaxgen.objectives.diffusion.samplers.base import (
+  Denoise,
+  Sampler,
+  State,
+  exponential,
+  levels,
+  pairs,
+)
 
 
 class Row(NamedTuple):
@@ -19,11 +26,6 @@ class Row(NamedTuple):
   m: np.ndarray
   half: tuple[np.ndarray, np.ndarray]
   whole: tuple[np.ndarray, np.ndarray]
-
-
-def exponential(now: Levels, then: Levels) -> tuple[np.ndarray, np.ndarray]:
-  """s_u / s and -a_u (exp(-h) - 1), with which x and a constant x_0 enter x_u (eq. 9)."""
-  return then.s / now.s, -then.a * np.expm1(np.log(then.sigma / now.sigma))
 
 
 def sampler() -> Sampler:
