@@ -153,6 +153,7 @@ class UNet(nn.Module):
       2 makes it about four times faster.
     output_channels: of the output, 0 for as many as the input has.
     classes: how many labels there are, 0 for a network that is told none.
+    interval: whether it is told a second time, such as how far a step goes.
     dropout: share of features left out in training.
     dtype: of the computation; parameters, normalisation and output are float32.
   """
@@ -165,6 +166,7 @@ class UNet(nn.Module):
   patch: int = 1
   output_channels: int = 0
   classes: int = 0
+  interval: bool = False
   dropout: float = 0.0
   dtype: Any = jnp.float32
 
@@ -179,10 +181,16 @@ class UNet(nn.Module):
       x = Attention(self.head_width, self.dtype)(x)
     return x
 
-  def embed(self, t: jax.Array, label: jax.Array | None) -> jax.Array:
-    """What every block is told: the time, and the label where there are classes."""
+  def embed_time(self, t: jax.Array) -> jax.Array:
+    """() -> (4 channels,)."""
     time = nn.Dense(4 * self.channels, dtype=self.dtype)(timestep_embedding(t, self.channels))
-    time = nn.Dense(4 * self.channels, dtype=self.dtype)(nn.swish(time))
+    return nn.Dense(4 * self.channels, dtype=self.dtype)(nn.swish(time))
+
+  def embed(self, t: jax.Array, label: jax.Array | None, interval: jax.Array | None) -> jax.Array:
+    """What every block is told: the time, and where it has them the interval and the label."""
+    time = self.embed_time(t)
+    if self.interval:
+      time = time + self.embed_time(interval)
     if self.classes:
       known = jnp.where(label < 0, self.classes, label)  # the last row is for no label
       time = time + nn.Embed(self.classes + 1, 4 * self.channels, dtype=self.dtype)(known)
@@ -190,7 +198,12 @@ class UNet(nn.Module):
 
   @nn.compact
   def __call__(
-    self, x: jax.Array, t: jax.Array, label: jax.Array | None = None, training: bool = False
+    self,
+    x: jax.Array,
+    t: jax.Array,
+    label: jax.Array | None = None,
+    interval: jax.Array | None = None,
+    training: bool = False,
   ) -> jax.Array:
     """x (H, W, C), t () in steps of the order of 1 ... 1000 -> (H, W, output_channels or C).
 
@@ -198,6 +211,7 @@ class UNet(nn.Module):
       x: the noisy image.
       t: its time.
       label: () int32, its class, -1 where that is unknown; only where there are classes.
+      interval: () another time, only where the network is told one.
       training: whether features are left out, which takes an rng `dropout`.
 
     Raises:
@@ -207,7 +221,7 @@ class UNet(nn.Module):
     levels = range(len(self.multipliers))
     check_divisible(height, width, self.patch, len(levels))
 
-    time = self.embed(t, label)
+    time = self.embed(t, label, interval)
     x = Convolution(self.channels, dtype=self.dtype)(space_to_depth(x, self.patch))
     skips = [x]
     for level in levels:
