@@ -312,6 +312,21 @@ def test_clipping_bounds_samples() -> None:
   assert np.abs(drawn(model(network, clip=True), 50)).max() == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize('path', ['edm', 'vp', 'straight'])
+def test_an_image_is_encoded_as_the_noise_that_leads_to_it(path: str) -> None:
+  """On the flow of Gaussian data x keeps its place in its deviation; and back again."""
+  sampler = {'name': 'heun', 'steps': 160}
+  objective = model(Exact(path, 'preconditioned'), path, sampler=sampler)
+  params, _ = objective.init(jax.random.key(0))
+  image, key = MEAN + jnp.array([[-1.0, 0.5], [0.0, 1.2]])[..., None], jax.random.key(1)
+  latent = jax.jit(objective.encode)(params, image, key)
+  most = min(80.0, largest(path))
+  expected = (image - MEAN) / np.hypot(DEVIATION, 0.01) * np.hypot(DEVIATION, most) / most
+  np.testing.assert_allclose(latent, expected, rtol=0.01, atol=1e-5)
+  back = jax.jit(objective.decode)(params, latent, key)
+  np.testing.assert_allclose(back, image, atol=0.01)
+
+
 @pytest.mark.parametrize('steps', [3, 40])
 def test_denoising_shows_a_sample_on_its_way(steps: int) -> None:
   objective = model(Zero(), sampler={'steps': steps})

@@ -20,16 +20,24 @@ class Descent(NamedTuple):
   """A sampler on its grid of times.
 
   Attributes:
-    start: the first time.
-    steps: their number, the last to x_0.
+    times: that it visits, float64 (N,), falling; after the last comes x_0.
     run: denoise, x at the first time, key, frames -> (frames, H, W, C) on its way, the sample last.
     evaluations: of the network for one sample.
   """
 
-  start: float
-  steps: int
+  times: np.ndarray
   run: Callable[[Denoise, Image, Key, int], jax.Array]
   evaluations: int
+
+  @property
+  def start(self) -> float:
+    """The first time."""
+    return float(self.times[0])
+
+  @property
+  def steps(self) -> int:
+    """Their number, the last to x_0."""
+    return len(self.times)
 
 
 def find(
@@ -94,7 +102,7 @@ def descent(sampler: Sampler, path: Path, times: np.ndarray, evaluations: int = 
     return jnp.concatenate([shown[: frames - 1], x_0[None]])
 
   count = evaluations * (steps * sampler.evaluations + 1)
-  return Descent(float(times[0]), len(times), run, count)
+  return Descent(times, run, count)
 
 
 def taken(function: Callable[..., Any], fields: dict[str, float]) -> dict[str, float]:
