@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxgen.layers.embedding import timestep_embedding
 from jaxgen.networks import unet
 
 RNG = np.random.default_rng(0)
@@ -50,7 +51,7 @@ def test_timestep_embedding_turns_at_its_frequencies() -> None:
   for t in (0.0, 3.0, 1000.0):
     angles = t * 10.0 ** np.linspace(0, -4, 5)
     expected = np.concatenate([np.sin(angles), np.cos(angles)])
-    np.testing.assert_allclose(unet.timestep_embedding(jnp.float32(t), 10), expected, atol=2e-4)
+    np.testing.assert_allclose(timestep_embedding(jnp.float32(t), 10), expected, atol=2e-4)
 
 
 def test_group_norm_of_an_even_image_is_its_bias() -> None:

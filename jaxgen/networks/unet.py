@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgen.layers.convolution import Convolution, depth_to_space, space_to_depth
+from jaxgen.layers.embedding import timestep_embedding
 
 zeros = nn.initializers.zeros
 PixelDense = partial(Convolution, side=1)  # the same matrix at every pixel
@@ -54,13 +55,6 @@ class GroupNorm(nn.Module):
       factor, shift = jnp.split(scale_shift.astype(jnp.float32), 2)
       scale, bias = scale * (1.0 + factor), bias * (1.0 + factor) + shift
     return (x * scale[None, None] + bias[None, None]).astype(self.dtype)
-
-
-def timestep_embedding(t: jax.Array, features: int) -> jax.Array:
-  """() -> (features,): sines and cosines of t at frequencies 1 ... 1e-4 (Vaswani et al. 2017)."""
-  frequencies = jnp.exp(-math.log(1e4) * jnp.linspace(0.0, 1.0, features // 2))
-  angles = jnp.asarray(t, jnp.float32) * frequencies
-  return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)])
 
 
 class ResidualBlock(nn.Module):
