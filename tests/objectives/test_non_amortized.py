@@ -11,9 +11,9 @@ from scipy import stats
 
 from jaxgen.devices import parallel
 from jaxgen.networks import mlp
-from jaxgen.objectives.base import Example, Objective
+from jaxgen.objectives.base import Example, Objective, put
 from jaxgen.objectives.variational.likelihoods import find_likelihood
-from jaxgen.objectives.variational.non_amortized import non_amortized, put
+from jaxgen.objectives.variational.non_amortized import non_amortized
 from tests.examples import dealt, example, on_one_device
 
 SHAPE, LATENT, IMAGES = (3, 1, 1), 2, 12

@@ -125,7 +125,7 @@ def non_amortized(
     params, state, metrics = base.descend(
       loss, optimizer, params, memory['decoder'], own[0], examples.image, noise
     )
-    table = put(memory['posteriors'], *base.gather((examples.row, own)))
+    table = base.put(memory['posteriors'], *base.gather((examples.row, own)))
     return params, {'decoder': state, 'posteriors': table}, metrics
 
   def inferred(params: Params, image: Image, key: Key) -> Posterior:
@@ -170,19 +170,6 @@ def climb(
     return (optax.apply_updates(q, updates), state), None
 
   return jax.lax.scan(step, start, jnp.arange(steps))[0]
-
-
-def put(table: Any, rows: jax.Array, values: Any) -> Any:
-  """The table (rows, ...) with these rows replaced; of a row that comes twice, the first counts.
-
-  A batch holds an image twice where one epoch ends and the next begins.
-  """
-  first = jnp.argmax(rows[:, None] == rows[None], axis=1) == jnp.arange(len(rows))
-
-  def replace(column: jax.Array, new: jax.Array) -> jax.Array:
-    return column.at[jnp.where(first, rows, len(column))].set(new, mode='drop')
-
-  return jax.tree.map(replace, table, values)
 
 
 def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
