@@ -1,0 +1,1 @@
+"""Models of an energy, whose density is known up to a constant."""

@@ -1,0 +1,207 @@
+"""Persistent contrastive divergence with a replay buffer: what models of an energy share.
+
+Tieleman 2008; Du & Mordatch 2019. Symbols: E energy, T temperature, p(x) = exp(-E(x) / T) / Z.
+Nobody knows Z: an energy says which of two images is likelier, and nothing of how likely. The
+gradient of -T log p(x) is that of E(x) less the mean of that of E(x') over x' ~ p. The chains that
+draw x' rest in a buffer, and go on from where they stood, a few steps whenever they are drawn.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import ml_collections
+import optax
+
+from jaxgen.objectives import base
+from jaxgen.objectives.base import (
+  Example,
+  Image,
+  Key,
+  Keys,
+  Label,
+  Memory,
+  Metrics,
+  Objective,
+  Params,
+)
+from jaxgen.objectives.energy.langevin import Langevin, chain, check, denoised
+
+FRAMES = 10  # pictures of a chain
+NONE = -1  # no label
+
+
+class Reading(NamedTuple):
+  """What a network's output (features,) says.
+
+  Attributes:
+    energy: output, label -> scalar; of the class, or of the image alone where the label is -1.
+    learn: output, label -> what is learned beside the energy: a loss, metrics.
+    conditional: whether `energy` looks at the label.
+  """
+
+  energy: Callable[[jax.Array, Label | int], jax.Array]
+  learn: Callable[[jax.Array, Label], tuple[jax.Array, Metrics]]
+  conditional: bool = False
+
+
+def persistent(
+  network: nn.Module,
+  reading: Reading,
+  optimizer: optax.GradientTransformation,
+  image_shape: tuple[int, int, int],
+  training: Langevin,
+  sampling: Langevin,
+  buffer: int = 10_000,
+  restart: float = 0.05,
+  noise: float = 0.0,
+  reference: float = 0.0,
+  penalty: float = 0.0,
+  denoise: bool = False,
+) -> Objective:
+  """An energy that descends between images and chains.
+
+  Args:
+    network: (H, W, C) -> (features,).
+    reading: what that says.
+    optimizer: of the network.
+    image_shape: (H, W, C).
+    training: the steps of a chain, each time that it is drawn from the buffer.
+    sampling: those of a sample's, from uniform noise on.
+    buffer: chains in it.
+    restart: share of the chains drawn that begin anew, from uniform noise.
+    noise: deviation of what is added to images in training; the density learned is of noisy ones.
+    reference: deviation of a Gaussian that multiplies the density, T |x|^2 / (2 reference^2) in the
+      energy (Xie et al. 2016); 0 for none. With it, exp(-E / T) has an integral for every network
+      whose output grows at most linearly.
+    penalty: of the energies' squares, which keeps them near 0 (Du & Mordatch 2019, sec. 3.3).
+    denoise: whether a sample is the mean of the image under its noise, see `denoised`.
+
+  Raises:
+    ValueError: a number out of range, or nothing to denoise.
+  """
+  check(training, 'objective')
+  check(sampling, 'sampler')
+  if buffer < 1 or not 0.0 <= restart <= 1.0:
+    raise ValueError(
+      f'objective.buffer={buffer} must be at least 1 and objective.restart={restart} lie in [0, 1]'
+    )
+  if min(noise, reference, penalty) < 0.0:
+    raise ValueError(
+      f'objective.noise={noise}, objective.reference={reference} and objective.penalty={penalty} '
+      'must not be negative'
+    )
+  if denoise and not noise:
+    raise ValueError(
+      'sampler.denoise=True has no effect without noise in training: set it to False, or '
+      'objective.noise above 0'
+    )
+  start = partial(jax.random.uniform, shape=image_shape, minval=-1.0, maxval=1.0)
+  curvature = training.temperature / reference**2 if reference else 0.0
+
+  def init(key: Key) -> tuple[Params, Memory]:
+    network_key, buffer_key = jax.random.split(key)
+    params = network.init(network_key, jnp.zeros(image_shape))
+    chains = jax.vmap(start)(jax.random.split(buffer_key, buffer))
+    return params, {'optimizer': optimizer.init(params), 'chains': chains}
+
+  def energy_of(output: jax.Array, x: Image, label: Label | int) -> jax.Array:
+    return reading.energy(output, label) + curvature / 2.0 * jnp.sum(x**2)
+
+  def energy(params: Params, x: Image, label: Label | int = NONE) -> jax.Array:
+    return energy_of(network.apply(params, x), x, label)
+
+  def loss(params: Params, example: Example, fake: Image, key: Key) -> tuple[jax.Array, Metrics]:
+    """E(x) - E(x') + penalty (E(x)^2 + E(x')^2), and what else is learned of x."""
+    x = example.image + noise * jax.random.normal(key, image_shape)
+    output = network.apply(params, x)
+    real, drawn = energy_of(output, x, NONE), energy(params, fake)
+    more, metrics = reading.learn(output, example.label)
+    metrics |= {'energy_of_images': real, 'energy_of_chains': drawn}
+    return real - drawn + penalty * (real**2 + drawn**2) + more, metrics
+
+  def update(
+    params: Params, memory: Memory, examples: Example, keys: Keys, step: jax.Array
+  ) -> tuple[Params, Memory, Metrics]:
+    del step
+
+    def walk(key: Key) -> tuple[jax.Array, Image]:
+      """A chain of the buffer, or one begun anew at its place, some steps further."""
+      place_key, restart_key, start_key, walk_key = jax.random.split(key, 4)
+      place = jax.random.randint(place_key, (), 0, buffer)
+      anew = jax.random.bernoulli(restart_key, restart)
+      x = jnp.where(anew, start(start_key), memory['chains'][place])
+      return place, chain(partial(energy, params), x, walk_key, training)[-1]
+
+    places, fakes = base.each(walk, jax.vmap(partial(jax.random.fold_in, data=0))(keys))
+    noises = jax.vmap(partial(jax.random.fold_in, data=1))(keys)
+    params, state, metrics = base.descend(
+      loss, optimizer, params, memory['optimizer'], examples, fakes, noises
+    )
+    chains = base.put(memory['chains'], *base.gather((places, fakes)))
+    return params, {'optimizer': state, 'chains': chains}, metrics
+
+  def evaluate(params: Params, example: Example, key: Key) -> Metrics:
+    """Energies of an image with noise as in training and of uniform noise; no likelihood."""
+    noise_key, start_key = jax.random.split(key)
+    x = example.image + noise * jax.random.normal(noise_key, image_shape)
+    _, metrics = reading.learn(network.apply(params, x), example.label)
+    return metrics | {
+      'energy_of_images': energy(params, x),
+      'energy_of_uniform_noise': energy(params, start(start_key)),
+    }
+
+  def way(params: Params, label: Label, key: Key, langevin: Langevin, frames: int) -> jax.Array:
+    """A chain from uniform noise at each multiple of the steps, (frames, H, W, C)."""
+    start_key, walk_key = jax.random.split(key)
+    own = partial(energy, params, label=label)
+    found = chain(own, start(start_key), walk_key, langevin, frames)
+    if denoise:
+      found = jax.vmap(lambda x: denoised(own, x, noise, training.temperature))(found)
+    return found
+
+  def sample(params: Params, label: Label, key: Key) -> Image:
+    return way(params, label, key, sampling, 1)[-1]
+
+  def figure(langevin: Langevin) -> Callable[[Params, Example, Key], jax.Array]:
+    """Each row: a chain at FRAMES multiples of so many steps."""
+
+    def rows(params: Params, examples: Example, key: Key) -> jax.Array:
+      keys = jax.random.split(key, len(examples.label))
+      return jax.vmap(lambda label, key: way(params, label, key, langevin, FRAMES))(
+        examples.label, keys
+      )
+
+    return rows
+
+  tenth = sampling._replace(steps=max(sampling.steps // FRAMES, 1))
+  return Objective(
+    init,
+    update,
+    evaluate,
+    sample,
+    # The second goes on for ten times the steps of a sample.
+    figures={'chains': figure(tenth), 'long_chains': figure(sampling)},
+    networks={'energy': network},
+    conditional=reading.conditional,
+  )
+
+
+def build_persistent(
+  config: ml_collections.ConfigDict,
+  image_shape: tuple[int, int, int],
+  network: nn.Module,
+  reading: Reading,
+  optimizer: optax.GradientTransformation,
+) -> Objective:
+  """The model that a config's sections `objective` and `sampler` describe."""
+  fields, sampler = base.arguments(config.objective), config.sampler.to_dict()
+  training = Langevin(**{name: fields.pop(name) for name in Langevin._fields})
+  denoise = sampler.pop('denoise')
+  sampling = Langevin(**sampler)
+  return persistent(
+    network, reading, optimizer, image_shape, training, sampling, **fields, denoise=denoise
+  )
