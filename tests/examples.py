@@ -35,6 +35,8 @@ TINY = {
   'network.heads': 2,
   'objective.latent': 4,
   'objective.timesteps': 30,
+  'objective.buffer': 200,
+  'objective.steps': 5,
   'sampler.steps': 5,
   'evaluation.bound_samples': 3,
   'evaluation.times': 2,
