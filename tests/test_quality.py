@@ -36,3 +36,22 @@ def test_diffusion_on_digits_draws_every_digit(
   assert share >= 0.9
   assert classes.min() >= 0.04
   assert classes.max() <= 0.25
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings('ignore:The `probability` parameter:FutureWarning')
+def test_long_chains_of_an_energy_are_still_digits(
+  tmp_path: Path, figure: Callable[[str], None]
+) -> None:
+  """After the steps that samples take, and after ten times as many; from uniform noise."""
+  workdir = f'--workdir={tmp_path}'
+  assert main([f'--config={ROOT}/experiments/energy.py', workdir]) == 0
+  for steps, count in ((500, 1000), (5000, 300)):
+    chains = f'--config.sampler.steps={steps}', f'--output={tmp_path}/{steps}.npz'
+    assert main(['--mode=sample', workdir, f'--num_samples={count}', *chains]) == 0
+    with np.load(tmp_path / f'{steps}.npz', allow_pickle=False) as file:
+      share, classes = recognised(file['samples'])
+    spread = f'{classes.min():.1%} to {classes.max():.1%}'
+    figure(f'{share:.1%} of {count:,} recognised after {steps:,} steps; classes {spread}')
+    assert share >= 0.85
+    assert classes.max() <= 0.3

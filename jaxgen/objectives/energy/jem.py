@@ -18,13 +18,8 @@ from jaxgen.objectives.base import Label, Metrics, Objective
 from jaxgen.objectives.energy.persistent import Reading, build_persistent
 
 
-def joint(temperature: float, weight: float = 1.0) -> Reading:
-  """Logits as energies, of the class or of the image alone, and as a classifier.
-
-  Args:
-    temperature: T.
-    weight: of the cross-entropy beside the energy.
-  """
+def joint(temperature: float) -> Reading:
+  """Logits as energies, of a class or of the image alone, and as a classifier; temperature is T."""
 
   def energy(logits: jax.Array, label: Label | int) -> jax.Array:
     """-f(x)[y], or without a label -T logsumexp(f(x) / T)."""
@@ -35,7 +30,7 @@ def joint(temperature: float, weight: float = 1.0) -> Reading:
     """-log p(y | x) in nats, and whether y is the likeliest class."""
     cross_entropy = -jax.nn.log_softmax(logits / temperature)[label]
     accuracy = jnp.float32(jnp.argmax(logits) == label)
-    return weight * cross_entropy, {'cross_entropy_nats': cross_entropy, 'accuracy': accuracy}
+    return cross_entropy, {'cross_entropy_nats': cross_entropy, 'accuracy': accuracy}
 
   return Reading(energy, learn, conditional=True)
 

@@ -48,6 +48,35 @@ class Reading(NamedTuple):
   conditional: bool = False
 
 
+class Buffer(NamedTuple):
+  """Where chains rest between updates.
+
+  Attributes:
+    size: how many there are.
+    restart: share of those drawn that begin anew.
+    image_shape: (H, W, C).
+  """
+
+  size: int
+  restart: float
+  image_shape: tuple[int, int, int]
+
+  def start(self, key: Key) -> Image:
+    """Where a chain begins: uniform noise in [-1, 1]."""
+    return jax.random.uniform(key, self.image_shape, minval=-1.0, maxval=1.0)
+
+  def init(self, key: Key) -> jax.Array:
+    """(size, H, W, C), all at their beginning."""
+    return jax.vmap(self.start)(jax.random.split(key, self.size))
+
+  def draw(self, chains: jax.Array, key: Key) -> tuple[jax.Array, Image]:
+    """A place, and the chain there or one begun anew."""
+    place_key, restart_key, start_key = jax.random.split(key, 3)
+    place = jax.random.randint(place_key, (), 0, self.size)
+    anew = jax.random.bernoulli(restart_key, self.restart)
+    return place, jnp.where(anew, self.start(start_key), chains[place])
+
+
 def persistent(
   network: nn.Module,
   reading: Reading,
@@ -85,41 +114,31 @@ def persistent(
   """
   check(training, 'objective')
   check(sampling, 'sampler')
-  if buffer < 1 or not 0.0 <= restart <= 1.0:
-    raise ValueError(
-      f'objective.buffer={buffer} must be at least 1 and objective.restart={restart} lie in [0, 1]'
-    )
-  if min(noise, reference, penalty) < 0.0:
-    raise ValueError(
-      f'objective.noise={noise}, objective.reference={reference} and objective.penalty={penalty} '
-      'must not be negative'
-    )
+  check_range(buffer, restart, noise, reference, penalty)
   if denoise and not noise:
     raise ValueError(
       'sampler.denoise=True has no effect without noise in training: set it to False, or '
       'objective.noise above 0'
     )
-  start = partial(jax.random.uniform, shape=image_shape, minval=-1.0, maxval=1.0)
+  resting = Buffer(buffer, restart, image_shape)
   curvature = training.temperature / reference**2 if reference else 0.0
 
   def init(key: Key) -> tuple[Params, Memory]:
     network_key, buffer_key = jax.random.split(key)
     params = network.init(network_key, jnp.zeros(image_shape))
-    chains = jax.vmap(start)(jax.random.split(buffer_key, buffer))
-    return params, {'optimizer': optimizer.init(params), 'chains': chains}
-
-  def energy_of(output: jax.Array, x: Image, label: Label | int) -> jax.Array:
-    return reading.energy(output, label) + curvature / 2.0 * jnp.sum(x**2)
+    return params, {'optimizer': optimizer.init(params), 'chains': resting.init(buffer_key)}
 
   def energy(params: Params, x: Image, label: Label | int = NONE) -> jax.Array:
-    return energy_of(network.apply(params, x), x, label)
+    return reading.energy(network.apply(params, x), label) + curvature / 2.0 * jnp.sum(x**2)
+
+  def noisy(image: Image, key: Key) -> Image:
+    return image + noise * jax.random.normal(key, image_shape)
 
   def loss(params: Params, example: Example, fake: Image, key: Key) -> tuple[jax.Array, Metrics]:
     """E(x) - E(x') + penalty (E(x)^2 + E(x')^2), and what else is learned of x."""
-    x = example.image + noise * jax.random.normal(key, image_shape)
-    output = network.apply(params, x)
-    real, drawn = energy_of(output, x, NONE), energy(params, fake)
-    more, metrics = reading.learn(output, example.label)
+    x = noisy(example.image, key)
+    real, drawn = energy(params, x), energy(params, fake)
+    more, metrics = reading.learn(network.apply(params, x), example.label)
     metrics |= {'energy_of_images': real, 'energy_of_chains': drawn}
     return real - drawn + penalty * (real**2 + drawn**2) + more, metrics
 
@@ -129,15 +148,13 @@ def persistent(
     del step
 
     def walk(key: Key) -> tuple[jax.Array, Image]:
-      """A chain of the buffer, or one begun anew at its place, some steps further."""
-      place_key, restart_key, start_key, walk_key = jax.random.split(key, 4)
-      place = jax.random.randint(place_key, (), 0, buffer)
-      anew = jax.random.bernoulli(restart_key, restart)
-      x = jnp.where(anew, start(start_key), memory['chains'][place])
+      """The place of a chain, and the chain some steps further."""
+      draw_key, walk_key = jax.random.split(jax.random.fold_in(key, 0))
+      place, x = resting.draw(memory['chains'], draw_key)
       return place, chain(partial(energy, params), x, walk_key, training)[-1]
 
-    places, fakes = base.each(walk, jax.vmap(partial(jax.random.fold_in, data=0))(keys))
-    noises = jax.vmap(partial(jax.random.fold_in, data=1))(keys)
+    places, fakes = base.each(walk, keys)
+    noises = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, 1)
     params, state, metrics = base.descend(
       loss, optimizer, params, memory['optimizer'], examples, fakes, noises
     )
@@ -147,35 +164,24 @@ def persistent(
   def evaluate(params: Params, example: Example, key: Key) -> Metrics:
     """Energies of an image with noise as in training and of uniform noise; no likelihood."""
     noise_key, start_key = jax.random.split(key)
-    x = example.image + noise * jax.random.normal(noise_key, image_shape)
+    x = noisy(example.image, noise_key)
     _, metrics = reading.learn(network.apply(params, x), example.label)
     return metrics | {
       'energy_of_images': energy(params, x),
-      'energy_of_uniform_noise': energy(params, start(start_key)),
+      'energy_of_uniform_noise': energy(params, resting.start(start_key)),
     }
 
   def way(params: Params, label: Label, key: Key, langevin: Langevin, frames: int) -> jax.Array:
     """A chain from uniform noise at each multiple of the steps, (frames, H, W, C)."""
     start_key, walk_key = jax.random.split(key)
     own = partial(energy, params, label=label)
-    found = chain(own, start(start_key), walk_key, langevin, frames)
+    found = chain(own, resting.start(start_key), walk_key, langevin, frames)
     if denoise:
       found = jax.vmap(lambda x: denoised(own, x, noise, training.temperature))(found)
     return found
 
   def sample(params: Params, label: Label, key: Key) -> Image:
     return way(params, label, key, sampling, 1)[-1]
-
-  def figure(langevin: Langevin) -> Callable[[Params, Example, Key], jax.Array]:
-    """Each row: a chain at FRAMES multiples of so many steps."""
-
-    def rows(params: Params, examples: Example, key: Key) -> jax.Array:
-      keys = jax.random.split(key, len(examples.label))
-      return jax.vmap(lambda label, key: way(params, label, key, langevin, FRAMES))(
-        examples.label, keys
-      )
-
-    return rows
 
   tenth = sampling._replace(steps=max(sampling.steps // FRAMES, 1))
   return Objective(
@@ -184,10 +190,39 @@ def persistent(
     evaluate,
     sample,
     # The second goes on for ten times the steps of a sample.
-    figures={'chains': figure(tenth), 'long_chains': figure(sampling)},
+    figures={'chains': figure(way, tenth), 'long_chains': figure(way, sampling)},
     networks={'energy': network},
     conditional=reading.conditional,
   )
+
+
+def figure(
+  way: Callable[[Params, Label, Key, Langevin, int], jax.Array], langevin: Langevin
+) -> Callable[[Params, Example, Key], jax.Array]:
+  """Each row: a chain from noise at FRAMES multiples of so many steps."""
+
+  def rows(params: Params, examples: Example, key: Key) -> jax.Array:
+    keys = jax.random.split(key, len(examples.label))
+    return jax.vmap(lambda label, key: way(params, label, key, langevin, FRAMES))(
+      examples.label, keys
+    )
+
+  return rows
+
+
+def check_range(
+  buffer: int, restart: float, noise: float, reference: float, penalty: float
+) -> None:
+  """Raises ValueError where a number of the objective cannot be."""
+  if buffer < 1 or not 0.0 <= restart <= 1.0:
+    raise ValueError(
+      f'objective.buffer={buffer} must be at least 1 and objective.restart={restart} lie in [0, 1]'
+    )
+  if min(noise, reference, penalty) < 0.0:
+    raise ValueError(
+      f'objective.noise={noise}, objective.reference={reference} and objective.penalty={penalty} '
+      'must not be negative'
+    )
 
 
 def build_persistent(
