@@ -7,7 +7,7 @@ from experiments import common
 
 def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config = common.base('energy', dataset)
-  config.objective.buffer = 10_000  # chains that go on from update to update
+  config.objective.buffer = 2000  # chains that go on, each about every 16 updates
   config.objective.restart = 0.05  # share of the chains drawn that begin anew
   config.objective.steps = 20  # of a chain, each time that it is drawn
   config.objective.step_size = 5e-3
@@ -33,5 +33,4 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config.checkpoint.best = ''
   if dataset == 'digits':
     config.num_steps = 3000  # three minutes on one core
-    config.objective.buffer = 2000
   return config
