@@ -54,4 +54,4 @@ def test_long_chains_of_an_energy_are_still_digits(
     spread = f'{classes.min():.1%} to {classes.max():.1%}'
     figure(f'{share:.1%} of {count:,} recognised after {steps:,} steps; classes {spread}')
     assert share >= 0.85
-    assert classes.max() <= 0.3
+    assert classes.max() <= 0.4
