@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from jaxgen import configuration
 from jaxgen.datasets.splits import Facts
@@ -99,13 +98,10 @@ def family_of(path: Path) -> str:
   return module.__name__.split('.')[2]
 
 
-def one_of_each(kind: Callable[[Path], str]) -> list[Any]:
-  """Every experiment as a parameter, in the slow tests where another one is of its kind."""
+def one_of_each(kind: Callable[[Path], str]) -> list[Path]:
+  """The shortest experiment of each kind, or the one that is called as its objective."""
   first: dict[str, Path] = {}
   shortest = sorted(EXPERIMENTS, key=lambda path: (path.stem != objective_of(path), len(path.stem)))
-  for path in shortest:  # those that are called as their objective go first
+  for path in shortest:
     first.setdefault(kind(path), path)
-  return [
-    pytest.param(path, marks=[] if path in first.values() else pytest.mark.slow, id=path.stem)
-    for path in EXPERIMENTS
-  ]
+  return sorted(first.values())

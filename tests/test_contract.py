@@ -39,9 +39,9 @@ LABELS = np.arange(BATCH) % 10
 PLAIN = {'name': 'sgd', 'learning_rate': 0.01, 'b1': 0.9, 'schedule': 'constant', 'warmup_steps': 0}
 
 
-@pytest.fixture(scope='module', params=one_of_each(objective_of))
+@pytest.fixture(scope='module', params=one_of_each(objective_of), ids=lambda path: path.stem)
 def experiment(request: pytest.FixtureRequest) -> Iterator[str]:
-  """Each experiment in turn, so that what was compiled for one serves all its tests."""
+  """One of each objective in turn, so that what was compiled for it serves all its tests."""
   yield request.param.stem
   for compiled in (built, training, two_updates):
     compiled.cache_clear()
