@@ -1,0 +1,21 @@
+"""Variational diffusion model with DDPM's network (Kingma et al. 2021)."""
+
+import ml_collections
+
+from experiments import score_sde
+
+
+def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
+  config = score_sde.get_config(dataset)
+  config.objective = ml_collections.ConfigDict()
+  config.objective.name = 'vdm'
+  config.objective.features = (6, 7)  # 2^k 2 pi of the Fourier features
+  del config.sampler.guidance, config.sampler.guidance_min, config.sampler.guidance_max
+  config.sampler.name = 'ancestral'
+  config.sampler.steps = 250
+  config.sampler.grid = 'log_snr'
+  config.sampler.sigma_min = 0.002  # close to where gamma begins
+  config.sampler.sigma_max = 12.0  # exp(gamma_1 / 2), where it ends
+  del config.evaluation.likelihood_steps
+  config.checkpoint.best = 'validation/bits_per_dimension'
+  return config

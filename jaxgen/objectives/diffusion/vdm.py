@@ -1,0 +1,177 @@
+"""Variational diffusion model: a bound on the likelihood, noise and all (Kingma et al. 2021).
+
+Symbols: z_t = a x + s eps with s^2 = sigmoid(gamma), a^2 = sigmoid(-gamma) and gamma(t) rising
+linearly from gamma_0 to gamma_1, which are learned; eps_theta(z_t, gamma) the network. The bound is
+prior + diffusion + reconstruction (eq. 11), here in bits per dimension.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import optax
+
+from jaxgen.datasets.splits import Facts
+from jaxgen.networks import find_network
+from jaxgen.objectives import base, distributions, optimizers
+from jaxgen.objectives.base import (
+  Example,
+  Image,
+  Key,
+  Keys,
+  Label,
+  Memory,
+  Metrics,
+  Objective,
+  Params,
+)
+from jaxgen.objectives.diffusion import path as paths
+from jaxgen.objectives.diffusion import quantiles, samplers
+from jaxgen.objectives.diffusion.path import TICKS
+from jaxgen.objectives.diffusion.samplers import Descent
+from jaxgen.objectives.diffusion.trajectory import on_the_way, strata
+
+GAMMA = -13.3, 5.0  # where the ends begin (app. H)
+LEVELS = np.linspace(-1.0, 1.0, 256, dtype=np.float32)  # of a pixel
+
+
+def fourier_features(z: Image, exponents: tuple[int, ...]) -> Image:
+  """(H, W, C) -> (H, W, C (1 + 2 n)): z, and sin and cos of 2^k 2 pi z (app. C)."""
+  angles = [2.0**k * 2.0 * jnp.pi * z for k in exponents]
+  return jnp.concatenate([z, *map(jnp.sin, angles), *map(jnp.cos, angles)], axis=-1)
+
+
+def reconstruction(x: Image, z_0: Image, gamma_0: jax.Array) -> jax.Array:
+  """-log p(x | z_0) in nats: each pixel's level among 256, by its distance (app. B)."""
+  mean = z_0 * jnp.sqrt(1.0 + jnp.exp(gamma_0))  # z_0 / a
+  logits = -0.5 * jnp.exp(-gamma_0) * (mean[..., None] - LEVELS[None, None, None]) ** 2
+  level = jnp.round((x + 1.0) * 127.5).astype(jnp.int32)
+  chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), level[..., None], axis=-1)
+  return -jnp.sum(chosen)
+
+
+def vdm(
+  network: nn.Module,
+  optimizer: optax.GradientTransformation,
+  image_shape: tuple[int, int, int],
+  descent: Descent,
+  features: tuple[int, ...] = (6, 7),
+  clip: bool = True,
+  times: int = 8,
+) -> Objective:
+  """A diffusion model that minimises its bound, and learns where its noise begins and ends.
+
+  Args:
+    network: eps_theta, (z with its features (H, W, C (1 + 2 n)), gamma on the scale of 1000)
+      -> (H, W, C).
+    optimizer: of the network and of the ends.
+    image_shape: (H, W, C).
+    descent: the sampler on a grid of the path `vp`, of which it needs the noise alone.
+    features: exponents of the Fourier features, without which fine levels are hard to see.
+    clip: whether the predicted x is clipped to [-1, 1] in sampling.
+    times: times at which `evaluate` looks, one from each of so many equal strata.
+
+  Raises:
+    ValueError: no times.
+  """
+  if times < 1:
+    raise ValueError(f'evaluation.times={times} must be at least 1')
+  path = paths.vp()
+  bits = 1.0 / (np.prod(image_shape) * np.log(2.0))
+
+  def init(key: Key) -> tuple[Params, Memory]:
+    seen = fourier_features(jnp.zeros(image_shape), features)
+    params = {'network': network.init(key, seen, jnp.float32(0)), 'gamma': jnp.array(GAMMA)}
+    return params, optimizer.init(params)
+
+  def eps_theta(params: Params, z: Image, gamma: jax.Array) -> Image:
+    clock = TICKS * (gamma - GAMMA[0]) / (GAMMA[1] - GAMMA[0])
+    return network.apply(params['network'], fourier_features(z, features), clock)
+
+  def diffuse(x: Image, eps: Image, gamma: jax.Array) -> Image:
+    return jnp.sqrt(jax.nn.sigmoid(-gamma)) * x + jnp.sqrt(jax.nn.sigmoid(gamma)) * eps
+
+  def diffusion_term(params: Params, x: Image, t: jax.Array, eps: Image) -> jax.Array:
+    """gamma'(t) / 2 |eps - eps_theta|^2 in nats (eq. 17)."""
+    first, last = params['gamma']
+    gamma = first + t * (last - first)
+    square = jnp.sum((eps - eps_theta(params, diffuse(x, eps, gamma), gamma)) ** 2)
+    return 0.5 * (last - first) * square
+
+  def ends(params: Params, x: Image, key: Key) -> tuple[jax.Array, jax.Array]:
+    """KL(q(z_1 | x) || N(0, I)), and -log p(x | z_0) for one draw, in nats."""
+    first, last = params['gamma']
+    prior = distributions.normal_kl(
+      jnp.sqrt(jax.nn.sigmoid(-last)) * x, jax.nn.sigmoid(last), jnp.float32(1)
+    )
+    z_0 = diffuse(x, jax.random.normal(key, image_shape), first)
+    return prior, reconstruction(x, z_0, first)
+
+  def bound(params: Params, x: Image, t: jax.Array, key: Key) -> Metrics:
+    """Its parts, for times (N,)."""
+    first, second = jax.random.split(key)
+    eps = jax.random.normal(first, (len(t), *image_shape))
+    terms = jax.vmap(diffusion_term, in_axes=(None, None, 0, 0))(params, x, t, eps)
+    prior, surprise = ends(params, x, second)
+    return {
+      'bits_per_dimension': bits * (prior + terms.mean() + surprise),
+      'prior_bits_per_dimension': bits * prior,
+      'diffusion_bits_per_dimension': bits * terms.mean(),
+      'reconstruction_bits_per_dimension': bits * surprise,
+    }
+
+  def loss(params: Params, example: Example, key: Key, t: jax.Array) -> tuple[jax.Array, Metrics]:
+    found = bound(params, example.image, t[None], jax.random.fold_in(key, 1))
+    return found['bits_per_dimension'], found
+
+  def update(
+    params: Params, memory: Memory, examples: Example, keys: Keys, step: jax.Array
+  ) -> tuple[Params, Memory, Metrics]:
+    del step
+    t = quantiles.drawn(jax.vmap(lambda key: jax.random.fold_in(key, 0))(keys), stratified=True)
+    params, memory, metrics = base.descend(loss, optimizer, params, memory, examples, keys, t)
+    return params, memory, metrics | dict(zip(('gamma_0', 'gamma_1'), params['gamma'], strict=True))
+
+  def evaluate(params: Params, example: Example, key: Key) -> Metrics:
+    first, second = jax.random.split(key)
+    return bound(params, example.image, strata(first, times) / times, second)
+
+  def denoise(params: Params, z: Image, t: jax.Array) -> Image:
+    a, s = path.a(t), path.s(t)
+    x = (z - s * eps_theta(params, z, -path.log_snr(t))) / a
+    return jnp.clip(x, -1.0, 1.0) if clip else x
+
+  def trajectory(params: Params, label: Label, key: Key, frames: int) -> jax.Array:
+    del label
+    first, way = jax.random.split(key)
+    z = float(path.s(descent.times[0])) * jax.random.normal(first, image_shape)
+    return descent.run(lambda z, t: denoise(params, z, t), z, way, frames)
+
+  def sample(params: Params, label: Label, key: Key) -> Image:
+    return trajectory(params, label, key, 1)[-1]
+
+  return Objective(
+    init,
+    update,
+    evaluate,
+    sample,
+    figures={'denoising': on_the_way(trajectory, descent.steps)},
+    networks={'denoiser': network},
+  )
+
+
+def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
+  """The model that a config describes."""
+  fields = config.sampler.to_dict()
+  clip = fields.pop('clip')
+  network = base.arguments(config.network) | {'output_channels': facts.image_shape[-1]}
+  return vdm(
+    find_network(config.network.name, 'Denoiser')(**network),
+    optimizers.find_optimizer(**config.optimizer, num_steps=config.num_steps),
+    facts.image_shape,
+    samplers.find(paths.vp(), **fields),
+    **base.arguments(config.objective),
+    clip=clip,
+    times=config.evaluation.times,
+  )
