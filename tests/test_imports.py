@@ -26,7 +26,7 @@ FLOORS = (
   ('evaluation',),
   ('training',),
   ('model', 'report', 'classifiers'),
-  ('inference',),
+  ('inference', 'theory'),
   ('main',),
 )
 FLOOR = {f'jaxgen.{room}': floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -117,29 +117,44 @@ def missing(runs: Sequence[Run]) -> dict[tuple[str, str], None]:
   return found
 
 
+def environment() -> jinja2.Environment:
+  """Of this page's template and of others' that share its style."""
+  found = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(TEMPLATE.parent),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+  )
+  found.globals['data_uri'] = data_uri
+  return found
+
+
 def page(runs: Sequence[Run], problems: Sequence[str] = ()) -> str:
   """The whole page as HTML."""
   groups = group(runs)
   trained = once(groups)
-  environment = jinja2.Environment(
-    autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-  )
-  environment.globals['data_uri'] = data_uri
   sections = tables(groups)
   cells = [(row, cell) for section in sections for row in section['rows'] for cell in row.cells]
   reasons = dict.fromkeys((row.protocol, cell.reason) for row, cell in cells if cell.reason)
-  return environment.from_string(TEMPLATE.read_text()).render(
-    groups=groups,
-    models=len(trained),
-    heads={name: head(members) for name, members in groups.items()},
-    runs=list({run.folder: run for run in reversed(runs)}.values())[::-1],
-    problems=[*problems, *repeated(runs)],
-    notes=dict.fromkeys((run.name, note) for run in runs for note in run.notes),
-    sections=sections,
-    reasons=reasons | missing(runs),
-    curves={name: plot for name, members in trained.items() if (plot := curves_of(members))},
-    classes=[found for members in groups.values() for run in members if (found := classes_of(run))],
-    over_time=over_time(trained),
-    differences=differences(groups),
-    version=__version__,
+  return (
+    environment()
+    .from_string(TEMPLATE.read_text())
+    .render(
+      groups=groups,
+      models=len(trained),
+      heads={name: head(members) for name, members in groups.items()},
+      runs=list({run.folder: run for run in reversed(runs)}.values())[::-1],
+      problems=[*problems, *repeated(runs)],
+      notes=dict.fromkeys((run.name, note) for run in runs for note in run.notes),
+      sections=sections,
+      reasons=reasons | missing(runs),
+      curves={name: plot for name, members in trained.items() if (plot := curves_of(members))},
+      classes=[
+        found for members in groups.values() for run in members if (found := classes_of(run))
+      ],
+      over_time=over_time(trained),
+      differences=differences(groups),
+      version=__version__,
+    )
   )

@@ -1,0 +1,122 @@
+"""On a subspace the score splits, and its normal part blows up
+
+Of data x = A z, A'A = I_p, in R^D, grad log p_t(x) = A grad log p_t^LD(A'x) - (I - AA')x / h(t)
+under dX = -X / 2 dt + dW, with h(t) = 1 - exp(-t): an on-support part, the score of z noised alone,
+and one that points back to the subspace (Chen et al. 2023, lemma 1). The latter's E|.|^2 = (D - p)
+/ h(t) grows without bound as t -> 0, where the former's stays near that of z: it dominates, by a
+ratio that goes as 1 / h.
+
+Predicted from p dimensions, by responsibilities. Measured in D dimensions: automatic derivatives of
+the log-density of x_t, by the dense covariances of the mixture's parts, without any knowledge of A.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.linalg import solve_triangular
+from jax.scipy.special import logsumexp
+
+from jaxgen.theory.claims import Claim, Row, Sketch
+from jaxgen.theory.estimates import mean, slope
+from jaxgen.theory.mixtures import TRIPLE
+
+AMBIENT, INTRINSIC = 10, 2
+A = np.linalg.qr(np.random.default_rng(5).normal(size=(AMBIENT, INTRINSIC)))[0]
+
+
+def levels(t: float) -> tuple[float, float]:
+  """alpha and h of x_t | x_0 ~ N(alpha x_0, h I)."""
+  return float(np.exp(-0.5 * t)), float(-np.expm1(-t))
+
+
+def dense_score(t: float, x: np.ndarray) -> np.ndarray:
+  """grad log p_t at points (N, D)."""
+  alpha, h = levels(t)
+  covariances = [alpha**2 * c**2 * A @ A.T + h * np.eye(AMBIENT) for c in TRIPLE.deviations]
+  roots, means = np.linalg.cholesky(np.stack(covariances)), alpha * TRIPLE.means @ A.T
+
+  def log_density(x: jax.Array) -> jax.Array:
+    logs = []
+    for w, m, root in zip(TRIPLE.weights, means, roots, strict=True):
+      white = solve_triangular(jnp.asarray(root), x - m, lower=True)
+      logs.append(np.log(w) - 0.5 * jnp.sum(white**2) - np.log(np.diag(root)).sum())
+    return logsumexp(jnp.stack(logs))
+
+  return np.asarray(jax.jit(jax.vmap(jax.grad(log_density)))(x))
+
+
+def split_score(t: float, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """The parts on the support and orthogonal to it, (N, D) each, from p dimensions."""
+  alpha, h = levels(t)
+  low, z = TRIPLE.noised(alpha, np.sqrt(h)), x @ A
+  away = z[:, None] - low.means[None]
+  logits = np.log(low.weights)[None] - 0.5 * np.sum(away**2, axis=2) / low.deviations[None] ** 2
+  logits -= INTRINSIC * np.log(low.deviations)[None]
+  shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+  shares /= shares.sum(axis=1, keepdims=True)
+  score = -np.einsum('nk,nkp->np', shares / low.deviations[None] ** 2, away)
+  return score @ A.T, -(x - z @ A.T) / h
+
+
+def claim(full: bool) -> Claim:
+  generator, count = np.random.default_rng(0), 100_000 if full else 5_000
+  times, rows, normal, tangent = [1.0, 0.1, 0.01, 1e-3, 1e-4], [], [], []
+  for t in times:
+    alpha, h = levels(t)
+    x = alpha * TRIPLE.draw(count, generator) @ A.T + np.sqrt(h) * generator.normal(
+      size=(count, AMBIENT)
+    )
+    found = dense_score(t, x)
+    on, off = split_score(t, x)
+    rows.append(
+      Row(
+        f'largest difference from the sum of both parts, t = {t:g}',
+        0.0,
+        np.abs(found - on - off).max(),
+        0.0,
+        1e-9 / h,
+      )
+    )
+    inside = found @ A
+    normal.append(mean(np.sum((found - inside @ A.T) ** 2, axis=1)))
+    tangent.append(mean(np.sum(inside**2, axis=1)))
+    rows.append(Row(f'E |orthogonal part|^2, t = {t:g}', (AMBIENT - INTRINSIC) / h, *normal[-1]))
+  hs = np.array([levels(t)[1] for t in times])
+  ratio = [n.value / m.value for n, m in zip(normal, tangent, strict=True)]
+  rows.append(
+    Row(
+      'slope of the ratio of both parts in h, last two times',
+      -1.0,
+      float(np.log(ratio[-1] / ratio[-2]) / np.log(hs[-1] / hs[-2])),
+      ratio_error(normal[-2:], tangent[-2:], hs[-2:]),
+      0.1,
+      'the on-support part still grows a little',
+    )
+  )
+  rows.append(
+    Row(
+      'slope of the orthogonal part in h',
+      -1.0,
+      slope(hs, [n.value for n in normal]).value,
+      normal[0].error / normal[0].value,
+      1e-3,
+    )
+  )
+  line = np.geomspace(hs[-1], hs[0], 40)
+  sketch = Sketch(
+    'h(t)',
+    'E |part of the score|^2',
+    {'orthogonal': (line, (AMBIENT - INTRINSIC) / line)},
+    {
+      'orthogonal': (hs, [n.value for n in normal]),
+      'on the support': (hs, [m.value for m in tangent]),
+    },
+    log='xy',
+  )
+  return Claim(rows, sketch)
+
+
+def ratio_error(normal: list, tangent: list, hs: np.ndarray) -> float:
+  """Of a slope through two ratios of means."""
+  relative = [e.error / e.value for e in (*normal, *tangent)]
+  return float(np.linalg.norm(relative) / abs(np.log(hs[1] / hs[0])))

@@ -1,0 +1,1 @@
+"""python -m jaxgen.theory: what the theory says of the models, held against measurements."""

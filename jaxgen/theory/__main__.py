@@ -1,0 +1,42 @@
+"""python -m jaxgen.theory [NAME ...] [--output=page.html] [--full]: claims -> a table."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from jaxgen.errors import UserError
+from jaxgen.images import write_whole
+from jaxgen.theory.claims import findings, names
+from jaxgen.theory.page import heading, markdown, page, section
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+  """Runs a command line; returns the process's exit code, 1 where a row disagrees."""
+  parser = argparse.ArgumentParser(
+    prog='python -m jaxgen.theory',
+    description='Hold the theory against measurements; run it in the folder that has experiments/.',
+    allow_abbrev=False,
+  )
+  parser.add_argument('names', nargs='*', metavar='NAME', help='of experiments/theory/NAME.py')
+  parser.add_argument('--full', action='store_true', help='at the size that is reported')
+  parser.add_argument('--output', type=Path, help='a page, or with the ending .md a Markdown table')
+  options = parser.parse_args(arguments)
+  try:
+    found = []
+    for finding in findings(options.names or names(), options.full):
+      found.append(finding)
+      print(section(finding), flush=True)
+    print(heading(found))
+    if options.output:
+      made = markdown(found) if options.output.suffix == '.md' else page(found)
+      write_whole(options.output, made.encode())
+      print(options.output)
+  except (UserError, OSError) as error:
+    print(f'jaxgen: {error}', file=sys.stderr)
+    return 2
+  return 0 if all(finding.agrees for finding in found) else 1
+
+
+if __name__ == '__main__':
+  sys.exit(main())
