@@ -40,7 +40,7 @@ def bound(q: dict[str, jax.Array], x: jax.Array, key: jax.Array, samples: int) -
 
 def climbed(x: jax.Array, key: jax.Array, steps: int) -> dict[str, jax.Array]:
   """The posterior of one image that the ascent finds, its rate falling to 0."""
-  optimizer = optax.adam(optax.cosine_decay_schedule(0.05, steps))
+  optimizer = optax.adam(optax.cosine_decay_schedule(0.1, steps))
   start = {'mean': jnp.zeros(2), 'log_variance': jnp.zeros(2)}
 
   def gradient(q: dict[str, jax.Array], key: jax.Array) -> dict[str, jax.Array]:
@@ -50,7 +50,7 @@ def climbed(x: jax.Array, key: jax.Array, steps: int) -> dict[str, jax.Array]:
 
 
 def claim(full: bool) -> Claim:
-  images, steps, samples = (200, 1500, 20_000) if full else (30, 1000, 8_000)
+  images, steps, samples = (200, 1500, 20_000) if full else (30, 600, 8_000)
   covariance = W @ W.T + V * np.eye(3)
   x = np.random.default_rng(0).multivariate_normal(np.zeros(3), covariance, images)
   inverse, log_det = np.linalg.inv(covariance), np.linalg.slogdet(covariance)[1]
@@ -61,12 +61,8 @@ def claim(full: bool) -> Claim:
     own = climbed(x, first, steps)
     shared = {'mean': jnp.asarray(ENCODER) @ x, 'log_variance': jnp.log(VARIANCES)}
     bests = bound(own, x, second, samples)
-    return (
-      evidence - bests,
-      bests - bound(shared, x, third, samples),
-      own['mean'],
-      own['log_variance'],
-    )
+    amortised = bests - bound(shared, x, third, samples)
+    return evidence - bests, amortised, own['mean'], own['log_variance']
 
   keys = jax.random.split(jax.random.key(0), images)
   family, encoder, means, log_variances = jax.jit(jax.vmap(gaps))(x, evidence, keys)
@@ -75,24 +71,12 @@ def claim(full: bool) -> Claim:
   known = 0.5 * (np.sum(np.log(np.diag(PRECISION))) - np.linalg.slogdet(PRECISION)[1])
   note = 'the ascent stops a little short'
   difference = mean(np.asarray(encoder) - each)
+  measured = each.mean() + difference.value
+  off_mean = float(np.sqrt(np.mean((np.asarray(means) - x @ BEST.T) ** 2)))
   rows = [
     Row('approximation gap, nats', known, *mean(family), 2e-3, note),
-    Row(
-      'amortisation gap over these images, nats',
-      each.mean(),
-      each.mean() + difference.value,
-      difference.error,
-      2e-3,
-      note,
-    ),
-    Row(
-      'off the posterior mean, root mean square',
-      0.0,
-      float(np.sqrt(np.mean((np.asarray(means) - x @ BEST.T) ** 2))),
-      0.0,
-      0.03,
-      note,
-    ),
+    Row('amortisation gap, nats', each.mean(), measured, difference.error, 2e-3, note),
+    Row('off the posterior mean, root mean square', 0.0, off_mean, 0.0, 0.03, note),
   ]
   for i in range(2):
     rows.append(

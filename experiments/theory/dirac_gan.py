@@ -69,6 +69,30 @@ def growth(found: np.ndarray) -> float:
   return float((found[-1] / found[0]) ** (1.0 / (len(found) - 1)))
 
 
+def sketch() -> Sketch:
+  """Four games from one start."""
+  shown = {
+    'minimax': game('minimax'),
+    'alternating': game('minimax', alternating=True),
+    'non-saturating': game('non_saturating'),
+    'r1': game('non_saturating', 'r1', 0.3),
+  }
+  lines = {name: radii(step, 1_000, 0.2) for name, step in shown.items()}
+  t = np.arange(1_000)
+  return Sketch(
+    'step',
+    'distance from the equilibrium',
+    {
+      'minimax': (t, 0.2 * (1 + H**2 / 4) ** (t / 2)),
+      'alternating': (t, 0.2 + 0.0 * t),
+      'non-saturating': (t, np.sqrt(2 * H) + 0.0 * t),
+      'r1': (t, 0.2 * np.sqrt(1 - H * 0.3 + H**2 / 4) ** t),
+    },
+    {name: (t[::25], line[::25]) for name, line in lines.items()},
+    log='y',
+  )
+
+
 def claim(full: bool) -> Claim:
   rows, steps = [], 20_000 if full else 4_000
   for loss, c in SLOPES.items():
@@ -112,24 +136,4 @@ def claim(full: bool) -> Claim:
   }.items():
     found = radii(game('wasserstein', **fields), steps, 0.1)[-1000:].min()
     rows.append(Row(f'least distance in the last 1,000 steps, {name}', 0.01, found, relation='≥'))
-  shown = {
-    'minimax': game('minimax'),
-    'alternating': game('minimax', alternating=True),
-    'non-saturating': game('non_saturating'),
-    'r1': game('non_saturating', 'r1', 0.3),
-  }
-  lines = {name: radii(step, 1_000, 0.2) for name, step in shown.items()}
-  t = np.arange(1_000)
-  sketch = Sketch(
-    'step',
-    'distance from the equilibrium',
-    {
-      'minimax': (t, 0.2 * (1 + H**2 / 4) ** (t / 2)),
-      'alternating': (t, 0.2 + 0.0 * t),
-      'non-saturating': (t, np.sqrt(2 * H) + 0.0 * t),
-      'r1': (t, 0.2 * np.sqrt(1 - H * 0.3 + H**2 / 4) ** t),
-    },
-    {name: (t[::25], line[::25]) for name, line in lines.items()},
-    log='y',
-  )
-  return Claim(rows, sketch)
+  return Claim(rows, sketch())

@@ -88,64 +88,45 @@ def codes(params: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
   return variances[order], kl[order]
 
 
-def claim(full: bool) -> Claim:
-  rows = []
+def likelihoods() -> list[Row]:
+  """The bound and its variance, against probabilistic PCA."""
   params, found = trained(2, 1.0)
   s2 = L[2:].mean()
   known = -0.5 * (D * np.log(2 * np.pi) + np.log(L[:2]).sum() + (D - 2) * np.log(s2) + D)
-  rows.append(Row('ELBO of 2 codes against the likelihood of PPCA, nats', known, found, 0.0, 1e-5))
-  rows.append(Row('s2 of 2 codes', s2, float(np.exp(params['log_s2'])), 0.0, 1e-4))
   cosines = np.linalg.svd(np.linalg.qr(params['decoder'])[0].T @ TURN[:, :2])[1]
-  rows.append(
-    Row('cosine of the angle to the first two principal axes', 1.0, cosines.min(), 0.0, 1e-5)
-  )
+  rows = [
+    Row('ELBO of 2 codes against the likelihood of PPCA, nats', known, found, 0.0, 1e-5),
+    Row('s2 of 2 codes', s2, float(np.exp(params['log_s2'])), 0.0, 1e-4),
+    Row('cosine of the angle to the first two principal axes', 1.0, cosines.min(), 0.0, 1e-5),
+  ]
   for beta, k in ((1.5, 2), (2.0, 2), (2.0, 1)):
     params, _ = trained(k, beta)
-    known = L[k:].sum() / (D - beta * k)
-    rows.append(
-      Row(
-        f's2 learned with beta = {beta:g} and {k} codes',
-        known,
-        float(np.exp(params['log_s2'])),
-        0.0,
-        1e-3,
-      )
-    )
-  s2, line = 0.3, []
-  for beta in (1.0, 2.0, 4.0, 8.0, 16.0):
-    params, _ = trained(D, beta, s2)
+    known, found = L[k:].sum() / (D - beta * k), float(np.exp(params['log_s2']))
+    rows.append(Row(f's2 learned with beta = {beta:g} and {k} codes', known, found, 0.0, 1e-3))
+  return rows
+
+
+def claim(full: bool) -> Claim:
+  rows, s2, line = likelihoods(), 0.3, []
+  betas = 2.0 ** np.arange(-1, 5, 0.5 if full else 1)
+  for limit in betas * s2:
+    params, _ = trained(D, limit / s2, s2)
     variances, kl = codes(params)
-    alive = beta * s2 < L
+    alive, where = limit < L, f'beta s2 = {limit:.3g}'
     line.append((kl > 1e-3).sum())
-    rows.append(
-      Row(f'codes alive of {D}, beta s2 = {beta * s2:g}', float(alive.sum()), float(line[-1]))
-    )
-    if beta in (1.0, 4.0):
-      for i in np.flatnonzero(alive)[:2]:
-        rows.append(
-          Row(
-            f'KL of code {i + 1}, beta s2 = {beta * s2:g}, nats',
-            0.5 * np.log(L[i] / (beta * s2)),
-            kl[i],
-            0.0,
-            1e-3,
-          )
-        )
-        rows.append(
-          Row(
-            f'variance of the means of code {i + 1}, beta s2 = {beta * s2:g}',
-            1 - beta * s2 / L[i],
-            variances[i],
-            0.0,
-            1e-3,
-          )
-        )
-  grid = np.geomspace(0.25, 6.0, 400)
+    rows.append(Row(f'codes alive of {D}, {where}', float(alive.sum()), float(line[-1])))
+    if np.isclose(limit, 1.2):
+      for i in np.flatnonzero(alive):
+        known = 0.5 * np.log(L[i] / limit), 1.0 - limit / L[i]
+        rows.append(Row(f'KL of code {i + 1}, {where}, nats', known[0], kl[i], 0.0, 1e-3))
+        name = f'variance of the means of code {i + 1}, {where}'
+        rows.append(Row(name, known[1], variances[i], 0.0, 1e-3))
+  grid, name = np.geomspace(0.12, 6.0, 400), 'eigenvalues above beta s2'
   sketch = Sketch(
     'beta s2',
     'codes alive',
-    {'eigenvalues above beta s2': (grid, [(b < L).sum() for b in grid])},
-    {'eigenvalues above beta s2': (s2 * np.array([1, 2, 4, 8, 16]), line)},
+    {name: (grid, [(b < L).sum() for b in grid])},
+    {name: (betas * s2, line)},
     log='x',
   )
   return Claim(rows, sketch)

@@ -9,11 +9,12 @@ fell more slowly in n than n^(-2 / (d + 5)), or grew faster than 1 / t_0.
 
 Measured: another estimator, the exact score of the n images noised (what a network that memorises
 learns), on A z, D = 8, every coordinate of z a mixture of two Gaussians, whose score is known. At a
-fixed t_0 this is a smoothing at a fixed scale, whose error falls as 1 / n in the end, faster than the
-bound; as a mean of images it never leaves the subspace, and its orthogonal part is exact whatever D.
-Its error at a time t goes as h^(-1 - d / 2) / n, which adds up to t_0^(-d / 2): beyond d = 2 that is more
-than 1 / t_0, so that no memorising score can reach the theorem's rate at small t_0. Lines of the plot
-have the bound's slopes. Slopes are over a range of n, with standard errors over repetitions.
+fixed t_0 this is a smoothing at a fixed scale, whose error falls as 1 / n in the end, faster than
+the bound; as a mean of images it never leaves the subspace, and its orthogonal part is exact
+whatever D. Its error at a time t goes as h^(-1 - d / 2) / n, which adds up to t_0^(-d / 2): beyond
+d = 2 that is more than 1 / t_0, so that no memorising score can reach the theorem's rate at small
+t_0. Lines of the plot have the bound's slopes. Slopes are over a range of n, with standard errors
+over repetitions.
 """
 
 import numpy as np
