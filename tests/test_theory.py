@@ -97,15 +97,15 @@ def test_mixture_is_a_distribution() -> None:
   noisy = PAIR.noised(0.8, 0.3)
   parts = stats.norm.pdf(x[:, None], noisy.means[:, 0], noisy.deviations) @ noisy.weights
   with jax.enable_x64(True):
-    logs = jax.vmap(lambda x: log_density(PAIR, 0.8, 0.3, x))(x[:, None])
+    logs = jax.jit(jax.vmap(lambda x: log_density(PAIR, 0.8, 0.3, x)))(x[:, None])
     np.testing.assert_allclose(np.exp(logs), parts, rtol=1e-10)
     draws = TRIPLE.draw(200_000, np.random.default_rng(0))
     noise = np.random.default_rng(1).normal(size=draws.shape)
-    shown = jax.vmap(lambda x: denoise(TRIPLE, 0.8, 0.5, x))(0.8 * draws + 0.5 * noise)
+    shown = jax.jit(jax.vmap(lambda x: denoise(TRIPLE, 0.8, 0.5, x)))(0.8 * draws + 0.5 * noise)
   np.testing.assert_allclose(np.gradient(noisy.cdf(x), x)[1:-1], parts[1:-1], atol=1e-4)
   for power in (1, 2, 3):
     assert noisy.moment(power) == pytest.approx(np.trapezoid(x**power * parts, x), abs=1e-6)
-  np.testing.assert_allclose(shown.mean(0), TRIPLE.weights @ TRIPLE.means, atol=0.01)
+  np.testing.assert_allclose(np.asarray(shown).mean(0), TRIPLE.weights @ TRIPLE.means, atol=0.01)
 
 
 FINDING = Finding(

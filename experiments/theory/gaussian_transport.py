@@ -51,7 +51,7 @@ def claim(full: bool) -> Claim:
   wide = generator.normal(size=(2, 30, 30)) / np.sqrt(30)
   wide, places = wide @ wide.swapaxes(1, 2), generator.normal(size=(2, 30))
   rows.append(Row('the same, d = 30', formula(places, wide), given(places, wide), 0.0, 1e-5))
-  repetitions, sizes = (40, [125, 500, 2000]) if full else (12, [100, 400])
+  repetitions, sizes = (30, [125, 500, 1000]) if full else (12, [100, 400])
   lines = {'samples': [], 'without their own distance': []}
   for n in sizes:
     raw, own, least = [], [], []

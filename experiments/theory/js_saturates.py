@@ -21,7 +21,7 @@ from jaxgen.theory.claims import Claim, Row, Sketch
 from jaxgen.theory.estimates import mean
 
 WIDTH = 0.05
-THETAS = [0.02, 0.05, 0.1, 0.2, 0.5, 1.0]
+THETAS = [0.02, 0.05, 0.1, 0.2, 0.3, 1.0]
 
 
 def jensen_shannon(theta: float) -> float:

@@ -52,15 +52,17 @@ def best_slope(constraint: str, theta: float, weight: float) -> float:
   """Of f(x) = s x under the WGAN loss with a penalty, data at theta and samples at 0."""
   penalty = PENALTIES[constraint](weight)
 
-  def loss(s: float) -> float:
+  @jax.jit
+  def loss(s: jax.Array) -> jax.Array:
     f = lambda image: s * jnp.sum(image)  # noqa: E731
     real, fake = jnp.full((1, 1, 1), theta), jnp.zeros((1, 1, 1))
-    return float(LOSSES['wasserstein'].critic(f(real), f(fake)) + penalty(f, real, fake, KEY))
+    return LOSSES['wasserstein'].critic(f(real), f(fake)) + penalty(
+      f, real, fake, jax.random.key(0)
+    )
 
-  return minimize_scalar(loss, bounds=(0.0, 20.0), method='bounded', options={'xatol': 1e-8}).x
-
-
-KEY = jax.random.key(0)
+  return minimize_scalar(
+    lambda s: float(loss(s)), bounds=(0.0, 20.0), method='bounded', options={'xatol': 1e-8}
+  ).x
 
 
 def claim(full: bool) -> Claim:

@@ -13,6 +13,8 @@ these formulas; measured by gradient ascent on the bound from a random start, d 
 points that match a Gaussian's first three moments, so that nothing is random but the start.
 """
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import jax
@@ -48,35 +50,38 @@ def bound(params: dict[str, jax.Array], x: jax.Array, beta: float) -> jax.Array:
   return evidence_lower_bound(likelihoods, gaussian_kl(mean, params['log_variances']), beta)
 
 
-def trained(
-  codes: int, beta: float, s2: float | None = None, seed: int = 0
-) -> tuple[dict[str, Any], float]:
-  """Parameters of the largest bound, and the bound; s2 learned unless given."""
-  generator = np.random.default_rng(seed)
-  start = {
-    'decoder': 0.3 * generator.normal(size=(D, codes)),
-    'encoder': 0.3 * generator.normal(size=(codes, D)),
-    'log_variances': np.zeros(codes),
-    'log_s2': np.float64(0.0),
+@cache
+def objective(codes: int, learned: bool) -> tuple[Callable, Callable]:
+  """The negative mean bound and its gradient, of flat parameters, beta, s2; the tree of these."""
+  zeros = {
+    'decoder': jnp.zeros((D, codes)),
+    'encoder': jnp.zeros((codes, D)),
+    'log_variances': jnp.zeros(codes),
+    'log_s2': jnp.zeros(()),
   }
-  flat, unravel = ravel_pytree(start)
+  _, unravel = ravel_pytree(zeros)
 
-  def fixed(flat: jax.Array) -> dict[str, jax.Array]:
-    params = unravel(flat)
-    return params if s2 is None else params | {'log_s2': jnp.log(s2)}
+  def tree(flat: jax.Array, s2: float) -> dict[str, jax.Array]:
+    return unravel(flat) | ({} if learned else {'log_s2': jnp.log(s2)})
 
-  def loss(flat: jax.Array) -> jax.Array:
-    return -jnp.mean(jax.vmap(bound, (None, 0, None))(fixed(flat), images(), beta))
+  def loss(flat: jax.Array, beta: float, s2: float) -> jax.Array:
+    return -jnp.mean(jax.vmap(bound, (None, 0, None))(tree(flat, s2), images(), beta))
 
-  value = jax.jit(jax.value_and_grad(loss))
+  return jax.jit(jax.value_and_grad(loss)), tree
+
+
+def trained(codes: int, beta: float, s2: float = 0.0) -> tuple[dict[str, Any], float]:
+  """Parameters of the largest bound from a random start, and the bound; s2 learned unless given."""
+  value, tree = objective(codes, s2 == 0.0)
+  start = 0.3 * np.random.default_rng(0).normal(size=2 * D * codes + codes + 1)
   found = minimize(
-    lambda p: tuple(np.asarray(v, np.float64) for v in value(jnp.asarray(p))),
-    np.asarray(flat),
+    lambda p: tuple(np.asarray(v, np.float64) for v in value(jnp.asarray(p), beta, s2)),
+    start,
     jac=True,
     method='L-BFGS-B',
     options={'maxiter': 5_000, 'maxfun': 20_000, 'ftol': 1e-15, 'gtol': 1e-9, 'maxcor': 30},
   )
-  return jax.tree.map(np.asarray, fixed(jnp.asarray(found.x))), -float(found.fun)
+  return jax.tree.map(np.asarray, tree(jnp.asarray(found.x), s2)), -float(found.fun)
 
 
 def codes(params: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:

@@ -41,8 +41,10 @@ KNOWN = [  # log p / q = sum_i KNOWN_i x^i
 def best_output(loss: str) -> float:
   """The f at which the critic's loss at a point is least; r and g enter it in separate terms."""
   critic = LOSSES[loss].critic
-  at = lambda f: float(P * critic(f, 0.0) + (1.0 - P) * critic(0.0, f))  # noqa: E731
-  return minimize_scalar(at, bounds=(-9.0, 9.0), method='bounded', options={'xatol': 1e-9}).x
+  at = jax.jit(lambda f: P * critic(f, 0.0) + (1.0 - P) * critic(0.0, f))
+  return minimize_scalar(
+    lambda f: float(at(f)), bounds=(-9.0, 9.0), method='bounded', options={'xatol': 1e-9}
+  ).x
 
 
 def fit(real: jax.Array, fake: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -42,11 +42,14 @@ class Row(NamedTuple):
   @property
   def agrees(self) -> bool:
     """Whether the measurement lies where it must, within its errors; NaN does not."""
-    excess, room = float(self.measured - self.predicted), ERRORS * self.error + self.tolerance
+    excess, room = self.measured - self.predicted, ERRORS * self.error + self.tolerance
     below = self.relation != '≥' or excess >= -room
     above = self.relation != '≤' or excess <= room
     both = self.relation != '=' or abs(excess) <= room
     return below and above and both and excess == excess
+
+
+NUMBERS = ('predicted', 'measured', 'error', 'tolerance')  # of a row
 
 
 Points = tuple[Sequence[float], Sequence[float]]  # x and y of a line
@@ -118,8 +121,9 @@ def find(name: str, full: bool = False) -> Finding:
     ' '.join(paragraph.split()) for paragraph in inspect.getdoc(module).split('\n\n')
   )
   with jax.enable_x64(True):
-    claim = module.claim(full)
-  return Finding(name, title, statement, claim)
+    rows, sketch = module.claim(full)
+    rows = [row._replace(**{k: float(getattr(row, k)) for k in NUMBERS}) for row in rows]
+  return Finding(name, title, statement, Claim(rows, sketch))
 
 
 def findings(chosen: Sequence[str], full: bool = False) -> Iterator[Finding]:
