@@ -173,12 +173,11 @@ def test_adding_a_file_adds_a_claim(
   path.write_text(MINE.format(measured=measured))
   monkeypatch.syspath_prepend(tmp_path)
   output = tmp_path / 'table.md'
-  assert main([name, f'--output={output}']) == code
+  assert main([name, '--full', f'--output={output}', f'--output={tmp_path}/page.html']) == code
   assert '## Half is half' in capsys.readouterr().out
   assert '| half | 0.5 | 0' in output.read_text()
-  assert name in claims.names()
-  assert main([name, '--full', f'--output={tmp_path}/page.html']) == code
   assert 'So it is said' in (tmp_path / 'page.html').read_text()
+  assert name in claims.names()
 
 
 def test_a_claim_that_there_is_not(capsys: pytest.CaptureFixture) -> None:
@@ -186,3 +185,11 @@ def test_a_claim_that_there_is_not(capsys: pytest.CaptureFixture) -> None:
   assert "Unknown theory 'tweedy'. Did you mean 'tweedie'" in capsys.readouterr().err
   with pytest.raises(UserError):
     claims.find('tweedy')
+
+
+def test_a_folder_without_claims(
+  monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+  monkeypatch.setattr(claims, 'PACKAGE', 'elsewhere.theory')
+  assert main([]) == 2
+  assert 'no folder elsewhere/theory: start Python where it lies' in capsys.readouterr().err

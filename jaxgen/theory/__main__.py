@@ -20,18 +20,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
   )
   parser.add_argument('names', nargs='*', metavar='NAME', help='of experiments/theory/NAME.py')
   parser.add_argument('--full', action='store_true', help='at the size that is reported')
-  parser.add_argument('--output', type=Path, help='a page, or with the ending .md a Markdown table')
+  ending = 'a page, or with the ending .md a Markdown table; may be given twice'
+  parser.add_argument('--output', type=Path, action='append', default=[], help=ending)
   options = parser.parse_args(arguments)
   try:
-    found = []
-    for finding in findings(options.names or names(), options.full):
+    found, known = [], names()
+    for finding in findings(options.names or known, options.full):
       found.append(finding)
       print(section(finding), flush=True)
     print(heading(found))
-    if options.output:
-      made = markdown(found) if options.output.suffix == '.md' else page(found)
-      write_whole(options.output, made.encode())
-      print(options.output)
+    for path in options.output:
+      made = markdown(found) if path.suffix == '.md' else page(found)
+      write_whole(path, made.encode())
+      print(path)
   except (UserError, OSError) as error:
     print(f'jaxgen: {error}', file=sys.stderr)
     return 2

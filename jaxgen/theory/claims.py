@@ -5,6 +5,7 @@ its source, and a function `claim(full) -> Claim`. A prediction is a formula; it
 by the code that measures.
 """
 
+import importlib
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -12,7 +13,7 @@ from typing import NamedTuple
 
 import jax
 
-from jaxgen.errors import find_module, offered
+from jaxgen.errors import UserError, find_module, offered
 
 PACKAGE = 'experiments.theory'
 ERRORS = 4.0  # standard errors by which a measurement may miss: one in 16,000 does so by chance
@@ -102,7 +103,18 @@ class Finding(NamedTuple):
 
 
 def names() -> list[str]:
-  """Of all claims there are."""
+  """Of all claims there are.
+
+  Raises:
+    UserError: Python does not find them.
+  """
+  try:
+    importlib.import_module(PACKAGE)
+  except ModuleNotFoundError as error:
+    folder = PACKAGE.replace('.', '/')
+    raise UserError(
+      f'no folder {folder}: start Python where it lies, or put that into PYTHONPATH'
+    ) from error
   return sorted(offered(PACKAGE, 'claim'))
 
 
