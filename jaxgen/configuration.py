@@ -84,7 +84,9 @@ def execute(source: str) -> ml_collections.ConfigDict:
   if not path.is_file():
     here = [str(p) for p in Path(path.parent).glob('*.py')] if path.parent.is_dir() else []
     raise UserError(f'no config file {name!r}.{suggest(name, here)}')
-  sys.path.insert(0, str(path.resolve().parent.parent))  # so that `experiments.common` is found
+  folders = path.resolve().parents
+  root = next((folder.parent for folder in folders if folder.name == 'experiments'), folders[1])
+  sys.path.insert(0, str(root))  # so that `experiments.common` is found
   try:
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
@@ -112,7 +114,7 @@ def override(
     if not argument.startswith('--config.'):
       continue
     section = field.rpartition('.')[0]
-    if section and section not in config:
+    if section and not any(name.startswith(f'{section}.') for name in known):
       raise UserError(f'unknown config field {field!r}: this experiment has no section {section!r}')
     if field not in known:
       close = difflib.get_close_matches(field, known, n=1, cutoff=0.5)

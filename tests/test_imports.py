@@ -28,6 +28,7 @@ FLOORS = (
   ('model', 'report', 'classifiers'),
   ('inference', 'theory'),
   ('main',),
+  ('study',),
 )
 FLOOR = {f'jaxgen.{room}': floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 

@@ -130,31 +130,42 @@ def environment() -> jinja2.Environment:
   return found
 
 
-def page(runs: Sequence[Run], problems: Sequence[str] = ()) -> str:
-  """The whole page as HTML."""
-  groups = group(runs)
+def page(
+  runs: Sequence[Run],
+  problems: Sequence[str] = (),
+  groups: Groups | None = None,
+  study: dict[str, Any] | None = None,
+) -> str:
+  """The whole page as HTML.
+
+  Args:
+    runs: what is compared.
+    problems: what could not be read.
+    groups: of the runs, under names of the study's, in place of those that their configs give.
+    study: title, plots and table to begin with, where the runs are those of a study.
+  """
+  if groups is None:
+    groups = group(runs)
+  else:
+    runs = [run for members in groups.values() for run in members]
   trained = once(groups)
   sections = tables(groups)
   cells = [(row, cell) for section in sections for row in section['rows'] for cell in row.cells]
   reasons = dict.fromkeys((row.protocol, cell.reason) for row, cell in cells if cell.reason)
-  return (
-    environment()
-    .from_string(TEMPLATE.read_text())
-    .render(
-      groups=groups,
-      models=len(trained),
-      heads={name: head(members) for name, members in groups.items()},
-      runs=list({run.folder: run for run in reversed(runs)}.values())[::-1],
-      problems=[*problems, *repeated(runs)],
-      notes=dict.fromkeys((run.name, note) for run in runs for note in run.notes),
-      sections=sections,
-      reasons=reasons | missing(runs),
-      curves={name: plot for name, members in trained.items() if (plot := curves_of(members))},
-      classes=[
-        found for members in groups.values() for run in members if (found := classes_of(run))
-      ],
-      over_time=over_time(trained),
-      differences=differences(groups),
-      version=__version__,
-    )
+  template = environment().from_string(TEMPLATE.read_text())
+  return template.render(
+    groups=groups,
+    models=len(trained),
+    heads={name: head(members) for name, members in groups.items()},
+    runs=list({run.folder: run for run in reversed(runs)}.values())[::-1],
+    problems=problems if study else [f'Left out: {p}' for p in (*problems, *repeated(runs))],
+    notes=dict.fromkeys((run.name, note) for run in runs for note in run.notes),
+    sections=sections,
+    reasons=reasons | missing(runs),
+    curves={name: plot for name, members in trained.items() if (plot := curves_of(members))},
+    classes=[found for members in groups.values() for run in members if (found := classes_of(run))],
+    over_time=over_time(trained),
+    differences=differences(groups),
+    study=study,
+    version=__version__,
   )

@@ -6,8 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from jaxgen.evaluation.protocol import deviation
 
 # Okabe and Ito's colours, told apart by colour-blind readers, on light and on dark.
 COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#7f7f7f')
@@ -16,6 +19,7 @@ MOST_POINTS = 500  # of a curve
 MOST_CURVES = len(COLOURS)
 
 Curves = dict[str, list[tuple[list[float], list[float]]]]  # name -> (steps, values) of each seed
+Series = list[list[tuple[Any, float]]]  # for each point of a line, (x, y) of each seed
 
 
 class Plot(NamedTuple):
@@ -112,3 +116,68 @@ def distance_over_time(
 
   words = ', '.join(f'{name} {lines[0][1][-1]:.4g}' for name, lines in groups.items())
   return draw(paint, (6.4, 3.0), f'{label} against seconds of training; at the end: {words}')
+
+
+def sweep(
+  lines: dict[str, Series],
+  x: str,
+  y: str,
+  protocol: str,
+  log: Sequence[str] = (),
+  real: float | None = None,
+) -> Plot:
+  """A number along something: a dot for each seed, a line through the means, bars of deviations.
+
+  Args:
+    lines: by name, '' where there is one only; x are numbers, or words in their order.
+    x: what is along the plot.
+    y: the number in words.
+    protocol: how it was measured.
+    log: 'x', 'y' or both, whose scale is logarithmic where all values are positive.
+    real: what real images score, drawn across.
+  """
+  found = [value for series in lines.values() for seeds in series for value, _ in seeds]
+  words = (
+    [] if all(isinstance(value, int | float) for value in found) else list(dict.fromkeys(found))
+  )
+
+  def place(value: Any) -> float:
+    return float(words.index(value) if words else value)
+
+  def paint(axes: Axes) -> None:
+    for number, (name, series) in enumerate(lines.items()):
+      colour, marker = COLOURS[number % len(COLOURS)], 'osD^vP*'[number // len(COLOURS) % 7]
+      style = {'color': colour, 'marker': marker}
+      dots = [(place(value), y) for seeds in series for value, y in seeds]
+      axes.plot(*zip(*dots, strict=True), linestyle='', markersize=3, alpha=0.5, **style)
+      means = sorted(
+        (np.mean([place(v) for v, _ in seeds]), np.mean([y for _, y in seeds]), spread(seeds))
+        for seeds in series
+      )
+      middle, heights, spreads = zip(*means, strict=True)
+      joined = {'linestyle': '' if words else '-', 'linewidth': 1.2, 'capsize': 3, 'markersize': 5}
+      axes.errorbar(middle, heights, spreads, label=name or None, **joined, **style)
+    if real is not None:
+      axes.axhline(real, color=COLOURS[-1], linestyle=':', linewidth=1.2, label='real images')
+    values = [y for series in lines.values() for seeds in series for _, y in seeds]
+    if 'x' in log and not words and min(map(place, found), default=0) > 0:
+      axes.set_xscale('log')
+    if 'y' in log and min([*values, *([] if real is None else [real])], default=0) > 0:
+      axes.set_yscale('log')
+    if words:
+      axes.set_xticks(range(len(words)), words, rotation=30 if len(words) > 4 else 0)
+    axes.set_xlabel(x)
+    axes.set_title(y, fontsize=9)
+    if axes.get_legend_handles_labels()[1]:
+      axes.legend(fontsize=8, loc='center left', bbox_to_anchor=(1.0, 0.5))
+
+  said = '; '.join(
+    ', '.join(f'{name} {seeds[0][0]}: {np.mean([y for _, y in seeds]):.4g}' for seeds in series)
+    for name, series in lines.items()
+  )
+  return draw(paint, (5.6, 3.0), f'{y} along {x}, {protocol}. Means: {said}')
+
+
+def spread(seeds: Sequence[tuple[Any, float]]) -> float:
+  """The deviation of a sample; 0 of one seed."""
+  return deviation([y for _, y in seeds]) if len(seeds) > 1 else 0.0

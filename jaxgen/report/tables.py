@@ -61,6 +61,7 @@ class Cell(NamedTuple):
     of: of how many.
     reason: why there is no value.
     error: standard error of the value, None where it is not known.
+    values: of each run, None of one that has none.
   """
 
   value: float | None = None
@@ -69,6 +70,7 @@ class Cell(NamedTuple):
   of: str = ''
   reason: str = ''
   error: float | None = None
+  values: tuple[float | None, ...] = ()
 
   @property
   def text(self) -> str:
@@ -84,13 +86,23 @@ class Cell(NamedTuple):
 
 
 class Row(NamedTuple):
-  """One quantity of all groups and of real images; `best` holds the places of the best values."""
+  """One quantity of all groups and of real images.
+
+  Attributes:
+    name: in words.
+    protocol: how it was measured, or what defines it.
+    cells: of each group.
+    best: the places of the best values.
+    real: of real images.
+    metric: its name in the evaluation.
+  """
 
   name: str
   protocol: str
   cells: list[Cell]
   best: frozenset[int] = frozenset()
   real: Cell = Cell()
+  metric: str = ''
 
 
 def summarise(runs: Sequence[Sequence[float]], error: float | None = None) -> Cell:
@@ -101,20 +113,22 @@ def summarise(runs: Sequence[Sequence[float]], error: float | None = None) -> Ce
     error: standard error of one value, where it is known. The error of a mean over few runs is not
       taken for less than the samples alone give it.
   """
-  means = [float(np.mean(values)) for values in runs if values]
+  each = tuple(float(np.mean(values)) if values else None for values in runs)
+  means = [mean for mean in each if mean is not None]
   if not means:
     return Cell()
   of = [values for values in runs if values]
   count = sum(map(len, of))
   if count == 1:
-    return Cell(means[0], error, 'standard error' if error is not None else '', error=error)
+    what = 'standard error' if error is not None else ''
+    return Cell(means[0], error, what, error=error, values=each)
   if len(of) > 1:
     spread, what, number = deviation(means), 'deviation over training runs', f'{len(of)} runs'
   else:
     spread, what = deviation(of[0]), 'deviation over sets of samples of one training run'
     number = f'{count} sets'
   of_mean = max(spread / math.sqrt(len(of) if len(of) > 1 else count), (error or 0) / count**0.5)
-  return Cell(float(np.mean(means)), spread, what, number, error=of_mean)
+  return Cell(float(np.mean(means)), spread, what, number, error=of_mean, values=each)
 
 
 def score_rows(groups: Groups, which: str, split: str) -> list[Row]:
@@ -135,7 +149,7 @@ def score_rows(groups: Groups, which: str, split: str) -> list[Row]:
     metric = protocols[0].metric
     floor = real_cell(real.get(key))
     winners = best(metric, cells, floor)
-    rows.append(Row(label(metric), several(protocols), cells, winners, floor))
+    rows.append(Row(label(metric), several(protocols), cells, winners, floor, metric))
   return rows
 
 
@@ -189,7 +203,7 @@ def plain_rows(groups: Groups, look: Callable[[Run], dict[str, Any]]) -> list[Ro
         by_group = found.setdefault((name, definition(name, run)), {})
         by_group.setdefault(group_name, [[] for _ in runs])[place] += numbers([value])
   return [
-    Row(name, defined, [summarise(by_group.get(group, [])) for group in groups])
+    Row(name, defined, [summarise(by_group.get(group, [])) for group in groups], metric=name)
     for (name, defined), by_group in found.items()
   ]
 
@@ -207,13 +221,15 @@ def numbers(values: Iterable[Any]) -> list[float]:
 
 def cost(run: Run) -> dict[str, Any]:
   """What training and sampling took."""
-  stored = run.evaluation.get('cost')
+  stored = as_dict(run.evaluation.get('cost'))
+  images = run.step * run.config['batch_size']
   return {
-    **(stored if isinstance(stored, dict) else {}),
+    **stored,
+    # 0 where a model has no products that could be counted
+    'training_teraflops': 1e-12 * (stored.get('training_flops_per_image') or 0) * images or None,
     'training_steps': run.step,
     'training_seconds': run.training_seconds,
     'training_images_per_second': median(run, 'images_per_second'),
-    # 0 where a model has no products that could be counted
     'training_model_flops_utilization': median(run, 'model_flops_utilization') or None,
     'training_peak_memory_bytes': max(
       numbers(r.get('peak_memory_bytes') for r in run.records), default=None

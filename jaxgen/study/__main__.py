@@ -1,0 +1,149 @@
+"""python -m jaxgen.study --config=experiments/studies/beta.py --workdir=...: runs a grid of runs.
+
+A second machine shares the cells with --part=1/2 here and --part=2/2 there, over one folder. Under
+Slurm: sbatch --array=1-8 --wrap='python -m jaxgen.study ... --part=$SLURM_ARRAY_TASK_ID/8'.
+"""
+
+import argparse
+import json
+import re
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from jaxgen.errors import UserError
+from jaxgen.images import write_whole
+from jaxgen.study import cells, plan, results
+from jaxgen.study.cells import FINISHED, Stop
+from jaxgen.study.page import page
+from jaxgen.study.plan import Cell, Study
+from jaxgen.training.stopping import silence
+from jaxgen.training.workdir import claim
+
+
+def parser() -> argparse.ArgumentParser:
+  """The command line, but for --config.field=value, which the study's own types parse."""
+  result = argparse.ArgumentParser(
+    prog='python -m jaxgen.study',
+    description='Run a grid of experiments and compare them on one page.',
+    epilog='Fields of the study can be overridden: --config.seeds=0,1 --config.overrides.num_steps='
+    '500. The same command resumes, skips what is finished and tries again what has failed.',
+    allow_abbrev=False,
+  )
+  result.add_argument('--config', required=True, help='experiments/studies/NAME.py[:DATASET]')
+  result.add_argument('--workdir', type=Path, help='folder of the study (runs/NAME-DATASET)')
+  result.add_argument('--part', default='1/1', help='K/N: of N that share one folder, the Kth part')
+  result.add_argument('--report_only', action='store_true', help='only write what is there so far')
+  return result
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+  """Runs a command line; returns the process's exit code."""
+  options, overrides = parser().parse_known_args(arguments)
+  try:
+    unknown = [a for a in overrides if a.startswith('-') and not a.startswith('--config.')]
+    if unknown:
+      raise UserError(f'unknown option {unknown[0]!r}; see --help')
+    study = plan.load(options.config, overrides)
+    workdir = options.workdir or default_workdir(options.config)
+    mine = plan.part(study.cells, options.part)
+    plan.agree(study, workdir)
+    if options.report_only:
+      return report(study, workdir)
+    with claim(workdir / 'parts' / options.part.replace('/', '-of-')):
+      return run(study, workdir, mine)
+  except UserError as error:
+    code, message = 2, str(error)
+  except BrokenPipeError:
+    silence()
+    code, message = 128 + signal.SIGPIPE, ''
+  except (OSError, MemoryError) as error:
+    code, message = 2, f'{error}; what was saved in the study before is kept'
+  except KeyboardInterrupt:
+    code, message = 130, 'interrupted; the same command resumes'
+  if message:
+    print(f'jaxgen: {message}', file=sys.stderr)
+  return code
+
+
+def default_workdir(source: str) -> Path:
+  """runs/<study>, or runs/<study>-<dataset>."""
+  name, _, dataset = source.partition(':')
+  return Path('runs') / '-'.join(
+    [Path(name).stem, *([re.sub(r'[^\w.-]', '_', dataset)] if dataset else [])]
+  )
+
+
+def run(study: Study, workdir: Path, mine: Sequence[Cell]) -> int:
+  """Runs the cells of one part that are not finished, then writes what all parts have found."""
+  if not (workdir / plan.FILE).exists():
+    write_whole(workdir / plan.FILE, json.dumps(results.opening(study), indent=2).encode())
+  left = [cell for cell in mine if cells.remaining(workdir, cell)]
+  print(f'{study.config.title}: {len(study.cells)} cells in {workdir}, {len(left)} to run here')
+  with Stop() as stop:
+    for number, cell in enumerate(left, 1):
+      if stop.number:
+        break
+      one(study, workdir, cell, f'[{number}/{len(left)}]', left[number:], stop)
+  if stop.number:
+    done = sum(not cells.remaining(workdir, cell) for cell in mine)
+    print(
+      f'jaxgen: {signal.Signals(stop.number).name}: stopped with {done} of {len(mine)} cells '
+      'finished; the same command resumes',
+      file=sys.stderr,
+    )
+    return 128 + stop.number
+  return report(study, workdir)
+
+
+def one(
+  study: Study, workdir: Path, cell: Cell, place: str, after: Sequence[Cell], stop: Stop
+) -> None:
+  """Runs a cell that no other process has, and says how it went and how long the rest may take."""
+  try:
+    with claim(cells.places(workdir, cell).notes):
+      if not cells.remaining(workdir, cell):  # another part has finished it since
+        return
+      print(f'{place} {cell.words}', flush=True)
+      began = time.monotonic()
+      reason = cells.run(workdir, cell, stop)
+      if stop.number:
+        return
+      how = f'failed: {reason}' if reason else 'finished'
+      print(f'{place} {cell.words}: {how} ({clock(time.monotonic() - began)})', flush=True)
+      if after:
+        to_go = cells.estimate(workdir, study.cells, after)
+        print(f'{place} {len(after)} cells to go, ETA {clock(to_go)}', flush=True)
+  except UserError as error:
+    print(f'{place} {cell.words}: left to the other process: {error}', flush=True)
+
+
+def clock(seconds: float) -> str:
+  """1:02:03, or 2:03."""
+  minutes, rest = divmod(round(seconds), 60)
+  hours, minutes = divmod(minutes, 60)
+  return f'{hours}:{minutes:02}:{rest:02}' if hours else f'{minutes}:{rest:02}'
+
+
+def report(study: Study, workdir: Path) -> int:
+  """Writes study.json, study.md and study.html; returns 1 where cells have failed."""
+  found = results.collect(study, workdir)
+  write_whole(workdir / plan.FILE, json.dumps(results.as_json(found), indent=2).encode())
+  write_whole(workdir / 'study.md', results.markdown(found).encode())
+  write_whole(workdir / 'study.html', page(found).encode())
+  done = sum(entry.status == FINISHED for entry in found.cells)
+  print(f'{done} of {len(found.cells)} cells: {workdir / "study.html"}, study.md, study.json')
+  failed = [entry for entry in found.cells if entry.status == cells.FAILED]
+  if failed:
+    print(
+      f'jaxgen: {len(failed)} of {len(found.cells)} cells failed, {failed[0].cell.name} first: '
+      f'{failed[0].reason}\nThe same command tries them again.',
+      file=sys.stderr,
+    )
+  return 1 if failed else 0
+
+
+if __name__ == '__main__':
+  sys.exit(main())

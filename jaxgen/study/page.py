@@ -1,0 +1,63 @@
+"""What a study has found -> the report's page, with the study's plots and table above it."""
+
+from typing import Any
+
+from jaxgen.report import page as report
+from jaxgen.report.plots import Plot, Series, sweep
+from jaxgen.report.tables import Row, label
+from jaxgen.study import results
+from jaxgen.study.plan import MODEL, Point
+from jaxgen.study.results import Entry, Result
+
+
+def page(result: Result) -> str:
+  """The whole page as HTML."""
+  config = result.study.config
+  columns = results.columns(result)
+  lead: dict[str, Any] = {
+    'title': config.title,
+    'source': result.study.source,
+    'plots': [plot(result, name, row) for name, row in columns if name in config.numbers],
+    'columns': [(label(row.metric), row.protocol, row.real.text) for _, row in columns],
+    'lines': [
+      (line.name, line.missing, list(zip(line.cells, line.best, strict=True)))
+      for line in results.lines(result)
+    ],
+    'of_seeds': results.of_seeds,
+  }
+  return report.page([], result.problems, result.runs, lead)
+
+
+def plot(result: Result, name: str, row: Row) -> Plot:
+  """A number along `x`: a line for each point on the other axes, a dot for each seed."""
+  config = result.study.config
+  lines: dict[str, Series] = {}
+  for place, group in enumerate(result.runs):
+    entries = result.groups[group]
+    seeds = results.seeds_of(result, group)
+    measured = dict(zip(seeds, row.cells[place].values, strict=False))  # none where no run has it
+    pairs = [(along(result, entry, place), measured.get(entry.cell.seed)) for entry in entries]
+    pairs = [(x, y) for x, y in pairs if x is not None and y is not None]
+    if pairs:
+      lines.setdefault(line_name(result, entries[0].point), []).append(pairs)
+  log = tuple(axis for axis, of in (('x', config.x), ('y', name)) if of in config.log)
+  return sweep(lines, config.x, label(row.metric), row.protocol, log, row.real.value)
+
+
+def along(result: Result, entry: Entry, place: int) -> Any:
+  """Where an entry of the group at this place lies along x, None where that is not known."""
+  x = result.study.config.x
+  if x in entry.point:
+    return entry.point[x]
+  rows, entries = result.rows[x], list(result.runs)
+  seeds = results.seeds_of(result, entries[place])
+  if not rows or entry.cell.seed not in seeds or not rows[0].cells[place].values:
+    return None
+  return rows[0].cells[place].values[seeds.index(entry.cell.seed)]
+
+
+def line_name(result: Result, point: Point) -> str:
+  """What tells a line of a plot from the others: the point without x."""
+  config = result.study.config
+  model = [str(point[MODEL])] if len(config.models) > 1 and config.x != MODEL else []
+  return ' '.join([*model, *(f'{axis}={point[axis]}' for axis in config.axes if axis != config.x)])

@@ -1,0 +1,243 @@
+"""What the cells of a study have found: for JSON, and as a table in Markdown."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jaxgen.errors import UserError
+from jaxgen.report import tables
+from jaxgen.report.groups import Groups
+from jaxgen.report.runs import Run, as_dict, read
+from jaxgen.report.tables import Row, cost, plain_rows, score_rows
+from jaxgen.study import cells
+from jaxgen.study.plan import MODEL, Cell, Point, Study
+from jaxgen.version import __version__
+
+COSTS = ('training_seconds', 'training_teraflops')  # stand in every table
+
+
+class Entry(NamedTuple):
+  """One evaluation of one cell.
+
+  Attributes:
+    cell: whose.
+    point: on all axes, and on the models'.
+    status: cells.FINISHED, FAILED or OPEN.
+    reason: why it failed.
+    seconds: that the cell took with its evaluations, in all attempts.
+    run: what a report knows of it, None where it is not finished.
+  """
+
+  cell: Cell
+  point: Point
+  status: str
+  reason: str
+  seconds: float
+  run: Run | None
+
+
+class Result(NamedTuple):
+  """All that a study has found so far.
+
+  Attributes:
+    study: the config and its cells.
+    entries: an evaluation each.
+    groups: entries that differ in nothing but the seed, by their point in words.
+    rows: number of the study -> what it came to in each group, one row for each protocol.
+    problems: what a reader should know.
+  """
+
+  study: Study
+  entries: list[Entry]
+  groups: dict[str, list[Entry]]
+  rows: dict[str, list[Row]]
+  problems: list[str]
+
+  @property
+  def cells(self) -> list[Entry]:
+    """One entry of each cell."""
+    return list({entry.cell.name: entry for entry in self.entries}.values())
+
+  @property
+  def runs(self) -> Groups:
+    """The groups as a report has them: those with runs."""
+    found = {name: [e.run for e in entries if e.run] for name, entries in self.groups.items()}
+    return {name: runs for name, runs in found.items() if runs}
+
+
+def collect(study: Study, workdir: Path) -> Result:
+  """Reads all cells of a study, whatever process ran them."""
+  entries = [entry for cell in study.cells for entry in entries_of(study, workdir, cell)]
+  groups: dict[str, list[Entry]] = {}
+  for entry in entries:
+    groups.setdefault(words(study, entry.point), []).append(entry)
+  result = Result(study, entries, groups, {}, [])
+  rows = {name: rows_of(name, result.runs) for name in (*study.config.numbers, *COSTS)}
+  problems = [
+    f'{entry.cell.name} failed: {entry.reason}'
+    for entry in result.cells
+    if entry.status == cells.FAILED
+  ]
+  still = [entry.cell.name for entry in result.cells if entry.status == cells.OPEN]
+  problems += [f'not run yet: {", ".join(still)}'] if still else []
+  if result.runs:
+    problems += [f'no run has the number {name!r}' for name, found in rows.items() if not found]
+  return result._replace(rows=rows, problems=problems)
+
+
+def entries_of(study: Study, workdir: Path, cell: Cell) -> list[Entry]:
+  """The evaluations of a cell."""
+  where = cells.places(workdir, cell)
+  status, reason = cells.status(workdir, cell)
+  try:
+    runs = read(where.workdir)
+  except UserError:  # nothing was trained there yet
+    runs = []
+  found, taken = [], cells.seconds(workdir, cell)
+  for sampling in cell.samplings:
+    point = {MODEL: cell.model} | {
+      axis: (cell.point | sampling.point)[axis] for axis in study.config.axes
+    }
+    run = next((run for run in runs if cells.of(run.evaluation, cell, sampling)), None)
+    found.append(Entry(cell, point, status, reason, taken, run))
+  return found
+
+
+def words(study: Study, point: Point) -> str:
+  """A point as the name of a group."""
+  model = [str(point[MODEL])] if len(study.config.models) > 1 or len(point) == 1 else []
+  return ' '.join([*model, *(f'{axis}={point[axis]}' for axis in study.config.axes)])
+
+
+def rows_of(name: str, groups: Groups) -> list[Row]:
+  """What a number of a study came to in each group: a row for each protocol or definition."""
+  *place, metric = name.split('/')
+  which = 'raw' if 'raw' in place else 'ema'
+  split = 'train' if 'train' in place else 'test'
+  scores = [
+    row for s in (split, '') for row in score_rows(groups, which, s) if row.metric == metric
+  ]
+
+  def plain(run: Run) -> dict[str, Any]:
+    known = cost(run) | as_dict(run.evaluation.get(which))
+    return {metric: known[metric]} if metric in known else {}
+
+  return scores or plain_rows(groups, plain)
+
+
+def opening(study: Study) -> dict[str, Any]:
+  """What study.json holds before there are results."""
+  saved = json.loads(study.config.to_json())
+  return {'jaxgen': __version__, 'config': study.source, 'study': saved}
+
+
+def as_json(result: Result) -> dict[str, Any]:
+  """study.json: the study, every cell with what made its numbers, and the table."""
+  groups = list(result.runs)
+  return opening(result.study) | {
+    'problems': result.problems,
+    'cells': [described(entry) for entry in result.entries],
+    'table': [
+      {
+        'number': name,
+        'protocol': row.protocol,
+        'real_images': row.real.value,
+        'groups': {
+          group: {
+            'mean': cell.value,
+            'spread': cell.spread,
+            'spread_is': cell.spread_is,
+            'seeds': dict(zip(seeds_of(result, group), cell.values, strict=True)),
+          }
+          for group, cell in zip(groups, row.cells, strict=True)
+          if cell.values
+        },
+      }
+      for name, rows in result.rows.items()
+      for row in rows
+    ],
+  }
+
+
+def seeds_of(result: Result, group: str) -> list[int]:
+  """The training seeds of a group's runs."""
+  return [entry.cell.seed for entry in result.groups[group] if entry.run]
+
+
+def described(entry: Entry) -> dict[str, Any]:
+  """One evaluation for JSON."""
+  run = entry.run
+  found = {
+    'name': entry.cell.name,
+    'point': entry.point,
+    'seed': entry.cell.seed,
+    'status': entry.status,
+    'reason': entry.reason,
+    'seconds': entry.seconds,
+    'arguments': list(entry.cell.arguments),
+  }
+  if run is None:
+    return found
+  kept = ('step', 'checkpoint_sha256', 'parameters_sha256', 'sampler')
+  return found | {name: run.evaluation.get(name) for name in kept} | {'cost': cost(run)}
+
+
+class Line(NamedTuple):
+  """A group in a table: its name, what is missing of it, and a cell for each column."""
+
+  name: str
+  missing: str
+  cells: list[tables.Cell]
+  best: list[bool]
+
+
+def columns(result: Result) -> list[tuple[str, Row]]:
+  """The columns of a table: a number, and what it came to under one protocol."""
+  return [(name, row) for name, rows in result.rows.items() for row in rows]
+
+
+def lines(result: Result) -> list[Line]:
+  """The lines of a table: a group each, also of those without any run."""
+  places = {name: place for place, name in enumerate(result.runs)}
+  rows = [row for _, row in columns(result)]
+  found = []
+  for name, entries in result.groups.items():
+    lost, place = sum(entry.run is None for entry in entries), places.get(name)
+    missing = f'{lost} of {len(entries)} seeds missing' if lost else ''
+    there = [tables.Cell() if place is None else row.cells[place] for row in rows]
+    found.append(Line(name, missing, there, [place in row.best for row in rows]))
+  return found
+
+
+def markdown(result: Result) -> str:
+  """The table: a line for each group, every seed beside its mean."""
+  of = columns(result)
+  text = [f'# {result.study.config.title}', '']
+  text += [f'- {problem}' for problem in result.problems] + [''] * bool(result.problems)
+  text.append(table_line(['', *(name for name, _ in of)]))
+  text.append('|---' * (len(of) + 1) + '|')
+  for line in lines(result):
+    name = f'{line.name} ({line.missing})' if line.missing else line.name
+    shown = [
+      f'**{c.text}**' if best else c.text for c, best in zip(line.cells, line.best, strict=True)
+    ]
+    seeds = [of_seeds(cell) for cell in line.cells]
+    text.append(table_line([name, *map(' '.join, zip(shown, seeds, strict=True))]))
+  if any(row.real.value is not None for _, row in of):
+    text.append(table_line(['real images', *(row.real.text for _, row in of)]))
+  text += ['', '± is the standard deviation over seeds, and every seed stands in brackets.', '']
+  text += [f'- {name}: `{row.protocol}`' for name, row in of if row.protocol]
+  return '\n'.join(text) + '\n'
+
+
+def table_line(parts: Sequence[str]) -> str:
+  """A line of a table in Markdown."""
+  return f'| {" | ".join(part.strip() for part in parts)} |'
+
+
+def of_seeds(cell: tables.Cell) -> str:
+  """Every seed's value in brackets, where there are several."""
+  if len(cell.values) < 2:
+    return ''
+  return f'({", ".join("–" if v is None else tables.Cell(v).text for v in cell.values)})'
