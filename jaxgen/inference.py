@@ -18,7 +18,7 @@ from jaxgen.datasets import splits
 from jaxgen.devices import cost, parallel
 from jaxgen.errors import UserError
 from jaxgen.evaluation.held_out import GRID, first, progress
-from jaxgen.evaluation.provenance import circumstances, revision
+from jaxgen.evaluation.provenance import circumstances, parameters_hash, revision
 from jaxgen.evaluation.references import about
 from jaxgen.evaluation.scores import Scorer, joined
 from jaxgen.model import EMA, Model, restore
@@ -101,6 +101,8 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Path, which: str = LAST
     'step': model.step,
     'checkpoint': which,
     'checkpoint_sha256': checkpoint_hash(workdir, which, model.step),
+    'parameters_sha256': parameters_hash(state.params),
+    'ema_sha256': parameters_hash(state.ema),
     'seed': config.seed,
     'sampler': sampler(config),
     'data': config.data.to_dict() | fingerprint,

@@ -31,8 +31,11 @@ def parser() -> argparse.ArgumentParser:
   )
   result.add_argument('--config', help='experiments/NAME.py or experiments/NAME.py:DATASET')
   result.add_argument('--workdir', type=Path, help='folder of the run (runs/NAME-DATASET-seedN)')
-  result.add_argument('--mode', choices=('train', 'sample', 'evaluate'), default='train')
+  result.add_argument('--mode', choices=('train', 'sample', 'evaluate', 'verify'), default='train')
   result.add_argument('--init_from', type=Path, help='folder of a run to begin with, in training')
+  result.add_argument(
+    '--steps', type=int, default=0, help='of --mode=verify: the last ones, to be trained again'
+  )
   result.add_argument('--num_samples', type=int, default=100, help='with --mode=sample')
   result.add_argument(
     '--label', default='', help='7, or 0,1,2 in turn: what to sample, of a conditional model'
@@ -78,6 +81,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
       value = getattr(options, option)
       if value and options.mode != 'sample':
         raise UserError(f'--{option}={value} is of --mode=sample, not of {options.mode}')
+    if options.steps and options.mode != 'verify':
+      raise UserError(f'--steps={options.steps} is of --mode=verify, not of {options.mode}')
+    if options.steps < 0:
+      raise UserError(f'--steps={options.steps} must be positive')
     if options.init_from:
       overrides.append(f'--config.init_from={options.init_from.resolve()}')
     config = configuration.load(options.config, options.workdir, overrides)
@@ -129,6 +136,12 @@ def run(options: argparse.Namespace, config: ml_collections.ConfigDict, workdir:
     except processes.PeerFailed:
       return 2
     return 0
+  if options.mode == 'verify':
+    from jaxgen.training.verify import verify
+
+    same, sentence = verify(config, workdir, options.steps)
+    print(f'jaxgen: {sentence}', file=sys.stdout if same else sys.stderr)
+    return 0 if same else 1
   if options.mode == 'sample':
     from jaxgen.inference import sample
 

@@ -47,6 +47,14 @@ def fingerprint(dataset: Dataset, hashes: dict[str, list[bytes]]) -> dict[str, i
   return found | {'sha256 of some of them': digest.hexdigest()}
 
 
+def parameters_hash(params: Any) -> str:
+  """The SHA-256 over the bytes of a pytree's arrays in its order: equal where every bit is."""
+  digest = hashlib.sha256()
+  for leaf in jax.tree.leaves(jax.device_get(params)):
+    digest.update(np.ascontiguousarray(leaf).tobytes())
+  return digest.hexdigest()
+
+
 def copies(hashes: dict[str, list[bytes]]) -> dict[tuple[str, str], int]:
   """(split, other) -> how many images of a held-out split are also in another, where any are."""
   counts = {

@@ -9,6 +9,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from jaxgen.evaluation.protocol import deviation
 
@@ -17,6 +18,7 @@ COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#7
 INK = {'light': '#333333', 'dark': '#d0d0d0'}
 MOST_POINTS = 500  # of a curve
 MOST_CURVES = len(COLOURS)
+MOST_TICKS = 16  # that are labelled one by one
 
 Curves = dict[str, list[tuple[list[float], list[float]]]]  # name -> (steps, values) of each seed
 Series = list[list[tuple[Any, float]]]  # for each point of a line, (x, y) of each seed
@@ -164,12 +166,17 @@ def sweep(
       axes.set_xscale('log')
     if 'y' in log and min([*values, *([] if real is None else [real])], default=0) > 0:
       axes.set_yscale('log')
-    if words:
-      axes.set_xticks(range(len(words)), words, rotation=30 if len(words) > 4 else 0)
+    ticks = words or sorted(set(found))
+    if len(ticks) <= MOST_TICKS:
+      shown = words or [f'{tick:g}' for tick in ticks]
+      axes.set_xticks([place(tick) for tick in ticks], shown, rotation=30 if len(words) > 4 else 0)
+      axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel(x)
     axes.set_title(y, fontsize=9)
-    if axes.get_legend_handles_labels()[1]:
-      axes.legend(fontsize=8, loc='center left', bbox_to_anchor=(1.0, 0.5))
+    named = len(axes.get_legend_handles_labels()[1])
+    if named:
+      beside = {'loc': 'center left', 'bbox_to_anchor': (1.0, 0.5)} if named > 2 else {}
+      axes.legend(fontsize=8, **beside)
 
   said = '; '.join(
     ', '.join(f'{name} {seeds[0][0]}: {np.mean([y for _, y in seeds]):.4g}' for seeds in series)

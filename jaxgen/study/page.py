@@ -4,7 +4,7 @@ from typing import Any
 
 from jaxgen.report import page as report
 from jaxgen.report.plots import Plot, Series, sweep
-from jaxgen.report.tables import Row, label
+from jaxgen.report.tables import Row
 from jaxgen.study import results
 from jaxgen.study.plan import MODEL, Point
 from jaxgen.study.results import Entry, Result
@@ -18,7 +18,7 @@ def page(result: Result) -> str:
     'title': config.title,
     'source': result.study.source,
     'plots': [plot(result, name, row) for name, row in columns if name in config.numbers],
-    'columns': [(label(row.metric), row.protocol, row.real.text) for _, row in columns],
+    'columns': [(row.name, row.protocol, row.real.text) for _, row in columns],
     'lines': [
       (line.name, line.missing, list(zip(line.cells, line.best, strict=True)))
       for line in results.lines(result)
@@ -41,7 +41,7 @@ def plot(result: Result, name: str, row: Row) -> Plot:
     if pairs:
       lines.setdefault(line_name(result, entries[0].point), []).append(pairs)
   log = tuple(axis for axis, of in (('x', config.x), ('y', name)) if of in config.log)
-  return sweep(lines, config.x, label(row.metric), row.protocol, log, row.real.value)
+  return sweep(lines, config.x, row.name, row.protocol, log, row.real.value)
 
 
 def along(result: Result, entry: Entry, place: int) -> Any:

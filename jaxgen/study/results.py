@@ -179,7 +179,7 @@ def described(entry: Entry) -> dict[str, Any]:
   }
   if run is None:
     return found
-  kept = ('step', 'checkpoint_sha256', 'parameters_sha256', 'sampler')
+  kept = ('step', 'checkpoint_sha256', 'parameters_sha256', 'ema_sha256', 'sampler')
   return found | {name: run.evaluation.get(name) for name in kept} | {'cost': cost(run)}
 
 

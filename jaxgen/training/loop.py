@@ -24,7 +24,7 @@ from jaxgen.objectives import base, rules
 from jaxgen.training.checkpoint import Checkpoints
 from jaxgen.training.stopping import StopRequests
 from jaxgen.training.trained import begin_from
-from jaxgen.training.workdir import claim, describe
+from jaxgen.training.workdir import claim, conclude, describe
 from jaxgen.training.writer import SCORE, VALIDATION, Writer
 
 if TYPE_CHECKING:
@@ -47,7 +47,10 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> None:
         seen = fingerprint(run.dataset, image_hashes(run.dataset))
         processes.require_same(config=config.to_json(), dataset=str(seen))
     state = processes.from_first(state)
-    run.loop(parallel.on_all_devices(state), int(state.step))
+    state = run.loop(parallel.on_all_devices(state), int(state.step))
+    with processes.together():
+      if processes.first():
+        conclude(workdir, int(state.step), parameters=state.params, ema=state.ema)
   print(f'Finished: step {config.num_steps} of {config.num_steps} in {workdir}', flush=True)
 
 
@@ -106,8 +109,8 @@ class Run:
     self.pending: list[tuple[int, Any]] = []  # metrics still on the devices
     self.speed = cost.Speed(config.batch_size, config.get('network', {}).get('dtype', 'float32'))
 
-  def loop(self, state: parallel.TrainState, start: int) -> None:
-    """Updates, logs, saves and evaluates until the last step or a request to stop.
+  def loop(self, state: parallel.TrainState, start: int) -> parallel.TrainState:
+    """Updates, logs, saves and evaluates until the last step, whose state it returns, or a stop.
 
     Saves before it evaluates, so that a run stopped in a long evaluation resumes with it.
     """
@@ -137,6 +140,7 @@ class Run:
           self.checkpoints.wait()
         self.requests.safe(done)
         self.evaluate(done, state)
+    return state
 
   def evaluates(self, step: int) -> bool:
     """Whether this step is followed by an evaluation: every so often, and after the last."""

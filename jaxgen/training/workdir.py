@@ -12,7 +12,14 @@ from typing import Any
 
 from jaxgen.datasets.splits import Dataset, Facts
 from jaxgen.errors import UserError
-from jaxgen.evaluation.provenance import changes, circumstances, copies, fingerprint, image_hashes
+from jaxgen.evaluation.provenance import (
+  changes,
+  circumstances,
+  copies,
+  fingerprint,
+  image_hashes,
+  parameters_hash,
+)
 from jaxgen.images import write_whole
 
 log = logging.getLogger(__name__)
@@ -62,6 +69,14 @@ def describe(workdir: Path, dataset: Dataset) -> None:
   if changed:
     log.warning('bits may differ, for this start is not like the last: %s', '; '.join(changed))
   record |= {'data': found | began} | dataset.facts._asdict() | {'starts': [*starts, start]}
+  write_whole(path, json.dumps(record, indent=2).encode())
+
+
+def conclude(workdir: Path, step: int, **parameters: Any) -> None:
+  """Adds the hashes of the last step's parameters, by name, to run.json."""
+  path = workdir / RECORD
+  hashes = {f'{name}_sha256': parameters_hash(params) for name, params in parameters.items()}
+  record = read_record(path) | {'final': {'step': step} | hashes}
   write_whole(path, json.dumps(record, indent=2).encode())
 
 
