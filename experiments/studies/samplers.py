@@ -1,0 +1,32 @@
+"""Steps against distance for the samplers of one trained model (EDM's denoiser).
+
+One training run for each seed; samplers and steps need no training of their own. Karras et al. 2022
+(fig. 2) find that a second-order sampler on their grid needs fewest evaluations of the network;
+here all samplers share that grid, and `network_evaluations_per_sample` tells what a step costs.
+Digits: 3 runs of three minutes, and 84 sets of samples of five seconds to a minute. MNIST: 3 runs
+of twenty minutes, and 84 sets of one to thirty minutes, a day on two CPU cores.
+"""
+
+import ml_collections
+
+from experiments.studies import common
+
+SAMPLERS = (
+  *('dpm_solver_2m', 'dpm_solver_2s', 'heun', 'ddim', 'ancestral', 'euler_maruyama'),
+  'langevin',
+)
+
+
+def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
+  return common.study(
+    'Samplers of one denoiser: steps against distance',
+    models={'edm': common.model('edm', dataset)},
+    overrides={'num_steps': 1000 if dataset == 'digits' else 4000},
+    axes={
+      'sampler': {'sampler': {'name': SAMPLERS}},
+      'steps': {'sampler': {'steps': (5, 10, 20, 40)}},
+    },
+    numbers=('fid_classifier', 'coverage_classifier', 'network_evaluations_per_sample'),
+    x='steps',
+    log=('steps', 'fid_classifier'),
+  )

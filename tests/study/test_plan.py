@@ -1,0 +1,167 @@
+"""A study's config becomes its cells, or is refused before anything runs, in one sentence."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from jaxgen.errors import UserError
+from jaxgen.study import plan
+from jaxgen.study.__main__ import main
+from tests.examples import EXPERIMENTS
+
+ROOT = Path(__file__).parents[2]
+STUDIES = sorted(
+  path for path in (ROOT / 'experiments' / 'studies').glob('*.py') if path.name != 'common.py'
+)
+VAE = f'{ROOT}/experiments/vae.py'
+FIELDS = {
+  'title': 'Two sizes',
+  'models': {'vae': {'experiment': VAE, 'overrides': {}}},
+  'overrides': {'num_steps': 40},
+  'axes': {'latent': {'objective': {'latent': (2, 4)}}},
+  'seeds': (0, 1),
+  'numbers': ('fid_classifier',),
+  'x': 'latent',
+  'log': (),
+}
+
+Written = Callable[..., str]
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Written:
+  """A study's file with these fields."""
+
+  def write(**fields: object) -> str:
+    path = tmp_path / 'mine.py'
+    path.write_text(
+      'import ml_collections\n'
+      f'def get_config(): return ml_collections.ConfigDict({FIELDS | fields!r})\n'
+    )
+    return str(path)
+
+  return write
+
+
+def test_cells_are_the_product_of_models_axes_and_seeds(written: Written) -> None:
+  axes = FIELDS['axes'] | {'critic': {'objective': {'critic_steps': (1, 3)}, 'batch_size': (8, 24)}}
+  gan = {'experiment': f'{ROOT}/experiments/gan.py', 'overrides': {'objective': {'latent': 9}}}
+  study = plan.load(written(axes=axes, models={'gan': gan}), ())
+  found = {
+    (c.config.objective.latent, c.config.objective.critic_steps, c.config.batch_size)
+    for c in study.cells
+  }
+  assert found == {(2, 1, 8), (2, 3, 24), (4, 1, 8), (4, 3, 24)}  # fields of one axis go together
+  assert [cell.seed for cell in study.cells] == [0, 1] * 4
+  assert {cell.config.num_steps for cell in study.cells} == {40}
+  assert study.cells[0].name == 'gan-latent2-critic1-seed0'
+  assert study.cells[0].point == {'latent': 2, 'critic': 1}
+
+
+def test_parts_hold_each_cell_once(written: Written) -> None:
+  cells = plan.load(written(), ('--config.seeds=(0,1,2)',)).cells
+  assert len(cells) == 6
+  parts = [plan.part(cells, f'{k}/4') for k in (1, 2, 3, 4)]
+  assert sorted(cell.name for part in parts for cell in part) == sorted(c.name for c in cells)
+  assert max(map(len, parts)) == 2
+
+
+def test_samplers_need_no_training_of_their_own(written: Written) -> None:
+  sampled = {'steps': {'sampler': {'steps': (5, 9)}}, 'eta': {'sampler': {'eta': (0.0, 1.0)}}}
+  model = {
+    'ddpm': {
+      'experiment': f'{ROOT}/experiments/ddpm.py',
+      'overrides': {'sampler': {'name': 'ddim'}},
+    }
+  }
+  study = plan.load(written(axes=sampled, models=model, x='steps'), ())
+  assert len(study.cells) == 2
+  for cell in study.cells:
+    chosen = [(s.config.sampler.steps, s.config.sampler.eta) for s in cell.samplings]
+    assert chosen == [(5, 0.0), (5, 1.0), (9, 0.0), (9, 1.0)]
+    assert cell.samplings[1].arguments == ('--config.sampler.steps=5', '--config.sampler.eta=1.0')
+
+
+@pytest.mark.parametrize(
+  ('fields', 'words'),
+  [
+    ({'axes': {'a': {'objective': {'latnet': (1, 2)}}}}, "Did you mean 'objective.latent'"),
+    ({'axes': {'a': {'critic': {'steps': (1, 2)}}}}, "no section 'critic'"),
+    ({'axes': {'a': {'objective': {'latent': (0.5, 1.5)}}}}, 'latent takes a whole number'),
+    ({'axes': {'a': {'objective': {'latent': (2, -2)}}}}, 'objective.latent=-2 must be positive'),
+    ({'axes': {'a': {'batch_size': (64, 64)}}, 'x': 'a'}, 'vae-a64-seed0 is there twice'),
+    ({'axes': {'a': {'objective': {'latent': ()}}}}, 'must be a tuple of at least one value'),
+    ({'axes': {'a': {'objective': {'latent': 3}}}}, 'must be a tuple of at least one value'),
+    ({'axes': {'a': {}}}, "the axis 'a' is empty"),
+    ({'axes': {}}, 'the grid is empty'),
+    ({'axes': {'a': {'seed': (1, 2)}}}, 'or into seeds'),
+    ({'axes': {'a': {'evaluation': {'num_samples': (1, 2)}}}}, 'put it into overrides'),
+    ({'axes': {'a': {'num_steps': (20, 40), 'ema_decay': (0.5,)}}}, 'num_steps 2, ema_decay 1'),
+    ({'models': {}}, 'the study has no models'),
+    ({'models': {'vae': {'experiment': VAE}}}, 'models.vae must hold experiment and overrides'),
+    ({'models': {'vae': {'experiment': 'nowhere.py', 'overrides': {}}}}, 'no config file'),
+    ({'overrides': {'nmu_steps': 3}}, "Did you mean 'num_steps'"),
+    ({'overrides': {'num_steps': 30}}, 'must be a multiple of config.steps_per_call=20'),
+    ({'seeds': ()}, 'seeds=() must be whole numbers'),
+    ({'seeds': (1, 1)}, 'each once'),
+    ({'numbers': ()}, 'the study has no numbers'),
+    ({'x': 'laten'}, "Did you mean 'latent'"),
+    ({'log': ('fid',)}, "Did you mean 'fid_classifier'"),
+    ({'extra': 1}, "unknown field 'extra' of a study"),
+    ({'seeds': 3}, "a study has a field 'seeds', of type tuple"),
+  ],
+)
+def test_what_cannot_be_is_refused_before_anything_runs(
+  fields: dict[str, object],
+  words: str,
+  written: Written,
+  tmp_path: Path,
+  capsys: pytest.CaptureFixture[str],
+) -> None:
+  x = {'x': next(iter(fields['axes']), 'model')} if 'axes' in fields else {}
+  folder = tmp_path / 'study'
+  assert main([f'--config={written(**x | fields)}', f'--workdir={folder}']) == 2
+  error = capsys.readouterr().err
+  assert error.startswith('jaxgen: ')
+  assert words in error
+  assert not folder.exists()
+
+
+@pytest.mark.parametrize('text', ['9/8', '0/2', '2', '1/0', 'a/b', '-1/2'])
+def test_part_out_of_range(
+  text: str, written: Written, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+  arguments = [f'--config={written()}', f'--workdir={tmp_path}/study', f'--part={text}']
+  assert main(arguments) == 2
+  assert f'--part={text} must be K/N with K from 1 to N' in capsys.readouterr().err
+
+
+def test_a_folder_holds_one_study(written: Written, tmp_path: Path) -> None:
+  saved = {name: FIELDS[name] for name in plan.COMPUTED}
+  (tmp_path / plan.FILE).write_text(json.dumps({'study': saved}))
+  plan.agree(plan.load(written(), ()), tmp_path)
+  plan.agree(plan.load(written(seeds=(0, 1, 2), title='More seeds'), ()), tmp_path)
+  other = plan.load(written(), ('--config.overrides.num_steps=60',))
+  with pytest.raises(UserError, match=r'another study:\n  overrides.num_steps: 40 there, 60 now'):
+    plan.agree(other, tmp_path)
+  (tmp_path / plan.FILE).write_text('{"study": 3}')
+  with pytest.raises(UserError, match='cannot read'):
+    plan.agree(other, tmp_path)
+  (tmp_path / 'config.json').write_text('{}')
+  with pytest.raises(UserError, match='the folder of a run'):
+    plan.agree(other, tmp_path)
+
+
+@pytest.mark.parametrize('path', STUDIES, ids=lambda path: path.stem)
+@pytest.mark.parametrize('dataset', ['digits', 'mnist'])
+def test_every_study_has_cells_that_can_be(path: Path, dataset: str) -> None:
+  study = plan.load(f'{path}:{dataset}', ('--config.seeds=(0,)',))
+  assert len(study.cells) * len(study.cells[0].samplings) > 1
+  assert {cell.config.data.name for cell in study.cells} == {dataset}
+
+
+def test_the_atlas_has_every_experiment() -> None:
+  study = plan.load(f'{ROOT}/experiments/studies/atlas.py', ('--config.seeds=(0,)',))
+  assert {cell.model for cell in study.cells} == {path.stem for path in EXPERIMENTS}
