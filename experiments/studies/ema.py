@@ -1,8 +1,8 @@
 """Decay of the moving average of the parameters against distance, beside the raw parameters.
 
-The average smooths the noise of the last updates and lags behind them; how long it may be depends on
-how long the run is. Digits: 12 runs of a minute and a half. MNIST: 12 runs of 18 minutes, and their
-samples, five hours on two CPU cores.
+The average smooths the noise of the last updates and lags behind them; how long it may be
+depends on how long the run is. Digits: 12 runs of a minute and a half. MNIST: 12 runs of 18
+minutes, and their samples, five hours on two CPU cores.
 """
 
 import ml_collections

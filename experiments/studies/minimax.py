@@ -2,7 +2,7 @@
 
 With log(1 - D(G(z))) the generator's gradient vanishes where the discriminator wins, which it does
 early; -log D(G(z)) has the same fixed point and no such plateau. Digits: 6 runs of half a minute.
-MNIST: 6 runs of two hours, half a day on two CPU cores.
+MNIST: 6 runs of half an hour, three hours on two CPU cores.
 """
 
 import ml_collections

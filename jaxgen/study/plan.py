@@ -183,14 +183,18 @@ def points(
   for places in itertools.product(*counts):
     at = list(zip(axes.items(), places, strict=True))
     yield (
-      {axis: labels(fields)[place] for (axis, fields), place in at},
+      {axis: labels(axis, fields)[place] for (axis, fields), place in at},
       {name: values[place] for (_, fields), place in at for name, values in fields.items()},
     )
 
 
-def labels(fields: dict[str, tuple[Any, ...]]) -> list[Any]:
-  """What an axis calls its values: those of its first field, or all where these are not enough."""
-  first = list(next(iter(fields.values())))
+def labels(axis: str, fields: dict[str, tuple[Any, ...]]) -> list[Any]:
+  """What an axis calls its values: those of the field of its own name, or else the first's.
+
+  Where these do not tell them apart, those of all fields.
+  """
+  own = [values for field, values in fields.items() if field.rpartition('.')[2] == axis]
+  first = list([*own, *fields.values()][0])
   if len(set(first)) == len(first):
     return [value if isinstance(value, int | float) else str(value) for value in first]
   return [' '.join(map(str, values)) for values in zip(*fields.values(), strict=True)]

@@ -46,7 +46,8 @@ def written(tmp_path: Path) -> Written:
 
 
 def test_cells_are_the_product_of_models_axes_and_seeds(written: Written) -> None:
-  axes = FIELDS['axes'] | {'critic': {'objective': {'critic_steps': (1, 3)}, 'batch_size': (8, 24)}}
+  critic = {'objective': {'critic_steps': (1, 3)}, 'batch_size': (8, 24)}
+  axes = FIELDS['axes'] | {'critic_steps': critic}
   gan = {'experiment': f'{ROOT}/experiments/gan.py', 'overrides': {'objective': {'latent': 9}}}
   study = plan.load(written(axes=axes, models={'gan': gan}), ())
   found = {
@@ -56,8 +57,8 @@ def test_cells_are_the_product_of_models_axes_and_seeds(written: Written) -> Non
   assert found == {(2, 1, 8), (2, 3, 24), (4, 1, 8), (4, 3, 24)}  # fields of one axis go together
   assert [cell.seed for cell in study.cells] == [0, 1] * 4
   assert {cell.config.num_steps for cell in study.cells} == {40}
-  assert study.cells[0].name == 'gan-latent2-critic1-seed0'
-  assert study.cells[0].point == {'latent': 2, 'critic': 1}
+  assert study.cells[0].name == 'gan-critic_steps1-latent2-seed0'
+  assert study.cells[0].point == {'latent': 2, 'critic_steps': 1}
 
 
 def test_parts_hold_each_cell_once(written: Written) -> None:
