@@ -84,9 +84,9 @@ def execute(source: str) -> ml_collections.ConfigDict:
   if not path.is_file():
     here = [str(p) for p in Path(path.parent).glob('*.py')] if path.parent.is_dir() else []
     raise UserError(f'no config file {name!r}.{suggest(name, here)}')
-  folders = path.resolve().parents
-  root = next((folder.parent for folder in folders if folder.name == 'experiments'), folders[1])
-  sys.path.insert(0, str(root))  # so that `experiments.common` is found
+  above = path.resolve().parent.parent  # so that `experiments.common` is found
+  roots = [str(above), *([str(above.parent)] if above.name == 'experiments' else [])]
+  sys.path[:0] = roots
   try:
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
@@ -100,7 +100,7 @@ def execute(source: str) -> ml_collections.ConfigDict:
   except Exception as error:  # the file is the user's own program: whatever it raises is its fault
     raise UserError(f'config file {name}: {type(error).__name__}: {error}') from error
   finally:
-    sys.path.pop(0)
+    del sys.path[: len(roots)]
 
 
 def override(

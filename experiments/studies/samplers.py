@@ -4,7 +4,7 @@ One training run for each seed; samplers and steps need no training of their own
 (fig. 2) find that a second-order sampler on their grid needs fewest evaluations of the network;
 here all samplers share that grid, and `network_evaluations_per_sample` tells what a step costs.
 Digits: 3 runs of three minutes, and 84 sets of samples of five seconds to a minute. MNIST: 3 runs
-of twenty minutes, and 84 sets of one to thirty minutes, a day on two CPU cores.
+of twenty minutes, and 84 sets of half a minute to twelve, four hours on two CPU cores.
 """
 
 import ml_collections

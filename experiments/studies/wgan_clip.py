@@ -2,7 +2,7 @@
 
 The same report of 2023 (sec. 4.2) says that more critic steps help, that a large window converges
 slowly and that a small one lets gradients vanish. Every cell makes as many updates of the
-generator. Digits: 36 runs of ten seconds to a minute. MNIST: 36 runs of 4 to 25 minutes, seven
+generator. Digits: 36 runs of ten seconds to a minute. MNIST: 36 runs of 2 to 15 minutes, five
 hours on two CPU cores.
 """
 
