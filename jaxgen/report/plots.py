@@ -18,7 +18,7 @@ COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#7
 INK = {'light': '#333333', 'dark': '#d0d0d0'}
 MOST_POINTS = 500  # of a curve
 MOST_CURVES = len(COLOURS)
-MOST_TICKS = 16  # that are labelled one by one
+MOST_TICKS = 6  # that are labelled one by one, and as many letters in each
 
 Curves = dict[str, list[tuple[list[float], list[float]]]]  # name -> (steps, values) of each seed
 Series = list[list[tuple[Any, float]]]  # for each point of a line, (x, y) of each seed
@@ -167,8 +167,8 @@ def sweep(
     if 'y' in log and min([*values, *([] if real is None else [real])], default=0) > 0:
       axes.set_yscale('log')
     ticks = words or sorted(set(found))
-    if len(ticks) <= MOST_TICKS:
-      shown = words or [f'{tick:g}' for tick in ticks]
+    shown = words or [f'{tick:g}' for tick in ticks]
+    if words or max(len(shown), *map(len, shown)) <= MOST_TICKS:  # chosen values, not measured ones
       axes.set_xticks([place(tick) for tick in ticks], shown, rotation=30 if len(words) > 4 else 0)
       axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel(x)

@@ -36,6 +36,7 @@ FIELDS = {
 }
 COMPUTED = ('models', 'overrides', 'axes')  # the others may change in a folder: what is shown
 MODEL = 'model'
+COSTS = ('training_seconds', 'training_teraflops')  # stand in every table
 
 Point = dict[str, Any]  # axis -> its value there, a number or a word
 
@@ -140,7 +141,7 @@ def require_values(config: ml_collections.ConfigDict) -> None:
     require_axis(axis, dict(flatten(section.to_dict())))
   if not config.numbers:
     raise UserError("the study has no numbers: name at least one, as in ('fid_classifier',)")
-  places = [*config.axes, MODEL, *config.numbers]
+  places = [*config.axes, MODEL, *config.numbers, *COSTS]
   for field, named in (('x', (config.x,)), ('log', config.log)):
     for name in named:
       if name not in places:

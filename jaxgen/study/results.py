@@ -11,10 +11,8 @@ from jaxgen.report.groups import Groups
 from jaxgen.report.runs import Run, as_dict, read
 from jaxgen.report.tables import Row, cost, plain_rows, score_rows
 from jaxgen.study import cells
-from jaxgen.study.plan import MODEL, Cell, Point, Study
+from jaxgen.study.plan import COSTS, MODEL, Cell, Point, Study
 from jaxgen.version import __version__
-
-COSTS = ('training_seconds', 'training_teraflops')  # stand in every table
 
 
 class Entry(NamedTuple):
