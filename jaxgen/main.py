@@ -1,4 +1,4 @@
-"""python -m jaxgen.main --config=experiments/ddpm.py: train, sample from and evaluate a model."""
+"""python -m jaxgen.main --config=experiments/ddpm.py: train, sample from, evaluate and verify."""
 
 import argparse
 import json
@@ -24,7 +24,7 @@ def parser() -> argparse.ArgumentParser:
   """The command line, but for --config.field=value, which the config's own types parse."""
   result = argparse.ArgumentParser(
     prog='python -m jaxgen.main',
-    description='Train, sample from or evaluate a deep generative model.',
+    description='Train, sample from, evaluate or verify a deep generative model.',
     epilog='Any field of the config can be overridden: --config.optimizer.learning_rate=3e-4. '
     'A config file is a Python program, and is run.',
     allow_abbrev=False,

@@ -2,7 +2,8 @@
 
 The budget is too small for most of them: the page is a map of what there is, at equal numbers of
 updates, with the time and the work that each took. Digits: 300 updates, three runs of ten seconds
-to two minutes an experiment. MNIST: 1,000 updates, a minute to half an hour each.
+to five minutes an experiment. MNIST: 1,000 updates, runs of a minute to an hour, for DDPM's own
+sampler, a day on two CPU cores.
 """
 
 from pathlib import Path
