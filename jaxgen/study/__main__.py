@@ -81,7 +81,8 @@ def run(study: Study, workdir: Path, mine: Sequence[Cell]) -> int:
   if not (workdir / plan.FILE).exists():
     write_whole(workdir / plan.FILE, json.dumps(results.opening(study), indent=2).encode())
   left = [cell for cell in mine if cells.remaining(workdir, cell)]
-  print(f'{study.config.title}: {len(study.cells)} cells in {workdir}, {len(left)} to run here')
+  found = f'{len(study.cells)} cells in {workdir}, {len(left)} to run here'
+  print(f'{study.config.title}: {found}', flush=True)
   with Stop() as stop:
     for number, cell in enumerate(left, 1):
       if stop.number:
@@ -115,7 +116,7 @@ def one(
       print(f'{place} {cell.words}: {how} ({clock(time.monotonic() - began)})', flush=True)
       if after:
         to_go = cells.estimate(workdir, study.cells, after)
-        print(f'{place} {len(after)} cells to go, ETA {clock(to_go)}', flush=True)
+        print(f'{place} {len(after)} to go, ETA {clock(to_go)}', flush=True)
   except UserError as error:
     print(f'{place} {cell.words}: left to the other process: {error}', flush=True)
 

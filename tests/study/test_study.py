@@ -91,7 +91,7 @@ def test_progress_is_said_in_a_few_lines(made: Made) -> None:
   assert lines[0] == f'Rates < 1: 4 cells in {made.folder}, 4 to run here'
   assert lines[1] == '[1/4] vae rate=1e+30 seed 0'
   assert re.fullmatch(r'\[3/4\] vae rate=0.001 seed 0: finished \(0:\d\d\)', lines[8])
-  assert re.fullmatch(r'\[3/4\] 1 cells to go, ETA 0:\d\d', lines[9])
+  assert re.fullmatch(r'\[3/4\] 1 to go, ETA 0:\d\d', lines[9])
   assert lines[-1].startswith(f'2 of 4 cells: {made.folder}/study.html')
 
 
