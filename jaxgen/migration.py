@@ -31,8 +31,10 @@ RENAMED = {
 }
 MEASURES = {'bernoulli': 'bernoulli_surrogate', 'gaussian': 'gaussian_density'}
 
-# What was so before it could be chosen, in every config.
+# What was so before it could be chosen: of every config, and of an objective's.
 DEFAULTS = {'evaluation.classifier_weights': '', 'init_from': ''}
+OWN_DEFAULTS: dict[str, dict[str, Any]] = {
+}
 
 # Objectives that are settings of another one today: all that makes that one do what they did.
 REPLACED = {
@@ -90,7 +92,7 @@ def modernise(saved: dict[str, Any]) -> dict[str, Any]:
     group, field = before.split('.')
     if field in config.get(group, {}):
       put(config, now, config[group].pop(field))
-  for name, value in DEFAULTS.items():
+  for name, value in (DEFAULTS | OWN_DEFAULTS.get(objective, {})).items():
     put(config, name, value, keep=True)
   for group, fields in REPLACED.get(objective, {}).items():
     for field, value in fields.items():
