@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxgen.layers.normalisation import STATISTICS
 from jaxgen.objectives.adversarial.constraints import PENALTIES, clip_weights, slope
 from jaxgen.objectives.adversarial.losses import LOSSES
 from jaxgen.objectives.adversarial.players import Critic
@@ -96,7 +97,9 @@ def test_best_slope_of_a_wasserstein_critic_between_two_points(
 
 
 def test_clipped_weights_stay_in_their_window() -> None:
-  critic = {'Dense_0': {'kernel': jnp.array([[0.5, -0.5, 0.02]]), 'scale': jnp.array([0.5, 3.0])}}
-  found = clip_weights(critic, 0.1)['Dense_0']
-  np.testing.assert_allclose(found['kernel'], [[0.1, -0.1, 0.02]])
-  np.testing.assert_allclose(found['scale'], [0.5, 1.0])
+  weights = {'kernel': jnp.array([[0.5, -0.5, 0.02]]), 'scale': jnp.array([0.5, 3.0])}
+  seen = {'var': jnp.array([0.5, 3.0])}
+  found = clip_weights({'params': weights, STATISTICS: seen}, 0.1)
+  np.testing.assert_allclose(found['params']['kernel'], [[0.1, -0.1, 0.02]])
+  np.testing.assert_allclose(found['params']['scale'], [0.5, 1.0])
+  np.testing.assert_array_equal(found[STATISTICS]['var'], seen['var'])

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxgen.layers.normalisation import STATISTICS
 from jaxgen.objectives.adversarial.players import Critic
 from jaxgen.objectives.base import Image, Key, Params
 
@@ -86,10 +87,12 @@ def clip_weights(critic: Params, window: float) -> Params:
   """Weights and biases into [-window, window] (Arjovsky et al. 2017, alg. 1).
 
   Scales of normalisations, which begin at 1, into [-1, 1]: the small window would silence them,
-  and the set of critics stays compact all the same.
+  and the set of critics stays compact all the same. What was seen of batches is no weight.
   """
 
   def clip(path: tuple[Any, ...], weight: jax.Array) -> jax.Array:
+    if path[0].key == STATISTICS:
+      return weight
     limit = 1.0 if path[-1].key == 'scale' else window
     return jnp.clip(weight, -limit, limit)
 
