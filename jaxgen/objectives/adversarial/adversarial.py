@@ -17,9 +17,14 @@ from jaxgen.objectives.adversarial.constraints import PENALTIES, Penalty, clip_w
 from jaxgen.objectives.adversarial.game import game, game_arguments, optimizers_of
 from jaxgen.objectives.adversarial.losses import LOSSES, Losses
 from jaxgen.objectives.adversarial.players import Critic, PairLoss, players_of
+from jaxgen.objectives.adversarial.spectral import (
+  SpectrallyNormalised,
+  check_normalisable,
+  power_iteration,
+)
 from jaxgen.objectives.base import Image, Key, Metrics, Objective
 
-CONSTRAINTS = ('none', 'clip', *PENALTIES)
+CONSTRAINTS = ('none', 'clip', 'spectral', *PENALTIES)
 
 
 def critic_loss(losses: Losses, penalty: Penalty | None) -> PairLoss:
@@ -104,6 +109,10 @@ def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
   check(loss, constraint, penalty, clip, normalises)
   if constraint == 'clip':
     hyperparameters['project'] = partial(clip_weights, window=clip)
+  if constraint == 'spectral':
+    check_normalisable(players.critic, jnp.zeros(facts.image_shape))
+    players = players._replace(critic=SpectrallyNormalised(players.critic))
+    hyperparameters['project'] = power_iteration
   if loss == 'wasserstein' and not normalises:
     hyperparameters['summary'] = distance
   price = PENALTIES[constraint](penalty) if constraint in PENALTIES else None

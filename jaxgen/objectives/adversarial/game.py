@@ -63,7 +63,7 @@ def game(
     generator_loss: what the generator minimises; its gradient reaches G through the fake image.
     critic_steps: how often the critic steps before the generator does; a batch holds the images of
       all these steps.
-    project: applied to the critic's parameters after each of its steps.
+    project: applied to the critic's variables at the start and after each of its steps.
     state: what the game remembers, if anything.
     summary: more metrics of an update, made of both players' means.
 
@@ -98,7 +98,7 @@ def game(
     moved, opt_state, metrics = descend(
       loss_of, optimizer[player], weights(own), opt_state, examples, keys
     )
-    return params | {player: moved | metrics.pop(STATISTICS)}, opt_state, metrics
+    return params | {player: own | moved | metrics.pop(STATISTICS)}, opt_state, metrics
 
   def update(
     params: Params, memory: Memory, examples: Example, keys: Keys, step: jax.Array
@@ -156,12 +156,12 @@ def game(
 
 
 def weights(variables: Params) -> Params:
-  """What an optimizer moves: all but batch statistics."""
-  return {name: part for name, part in variables.items() if name != STATISTICS}
+  """What an optimizer moves."""
+  return {name: part for name, part in variables.items() if name == 'params'}
 
 
 def statistics(variables: Params) -> Params:
-  """The rest, {} of a network that keeps none."""
+  """What a network has seen of its batches, {} of one that keeps nothing."""
   return {name: part for name, part in variables.items() if name == STATISTICS}
 
 
