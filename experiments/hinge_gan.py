@@ -10,9 +10,10 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config.objective.latent = 64
   config.objective.critic_steps = 1
   config.objective.loss = 'hinge'  # or another of jaxgen.objectives.adversarial.losses
-  config.objective.constraint = 'r1'  # or none, clip, another of constraints
+  config.objective.constraint = 'r1'  # or none, clip, spectral, another of constraints
   config.objective.penalty = 1.0  # lambda of a gradient or Lipschitz penalty, gamma of r1 and r2
   config.objective.clip = 0.01  # window of the critic's weights
+  config.objective.conditional = 'none'  # or concatenation, projection, auxiliary
   config.network.name = 'convolutional'
   config.network.hidden = (64, 128)  # every layer halves height and width
   config.optimizer = common.optimizer('adam', 2e-4, b1=0.0, b2=0.99)

@@ -70,6 +70,12 @@ def test_todays_config_is_left_as_it_is(experiment: str) -> None:
   assert modernise(config) == config
 
 
+def test_what_could_not_be_chosen_is_as_it_was() -> None:
+  today = configuration.execute(str(EXPERIMENTS / 'hinge_gan.py')).to_dict()
+  fields = {n: v for n, v in today['objective'].items() if n != 'conditional'}
+  assert modernise(today | {'objective': fields}) == today
+
+
 def test_numbers_of_before_are_named_as_today() -> None:
   for experiment, before, now in (
     ('flow_matching', 'validation/loss', 'validation/velocity_squared_error'),

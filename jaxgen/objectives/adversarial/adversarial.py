@@ -1,8 +1,9 @@
-"""Any loss of two players under any constraint on the critic that makes sense with it.
+"""Any loss of two players under any constraint on the critic that makes sense with it, with labels
+or without.
 
-Symbols: f critic, x real, G(z) fake. `losses` and `constraints` have the equations; `hinge` under
-`none` is Lim & Ye 2017, `least_squares` Mao et al. 2017, `relativistic` under `r1_and_r2` the R3GAN
-of Huang et al. 2024.
+Symbols: f critic, x real, G(z) fake. `losses`, `constraints`, `spectral` and `conditional` have the
+equations; `hinge` under `none` is Lim & Ye 2017, `least_squares` Mao et al. 2017, `relativistic`
+under `r1_and_r2` the R3GAN of Huang et al. 2024.
 """
 
 import math
@@ -13,10 +14,11 @@ import jax.numpy as jnp
 import ml_collections
 
 from jaxgen.datasets.splits import Facts
+from jaxgen.objectives.adversarial.conditional import classifying, conditional_players
 from jaxgen.objectives.adversarial.constraints import PENALTIES, Penalty, clip_weights, slope
 from jaxgen.objectives.adversarial.game import game, game_arguments, optimizers_of
 from jaxgen.objectives.adversarial.losses import LOSSES, Losses
-from jaxgen.objectives.adversarial.players import Critic, PairLoss, players_of
+from jaxgen.objectives.adversarial.players import Critic, PairLoss
 from jaxgen.objectives.adversarial.spectral import (
   SpectrallyNormalised,
   check_normalisable,
@@ -98,28 +100,30 @@ def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
   """The game that a config describes.
 
   Raises:
-    ValueError: a loss or a constraint that is unknown, or the two do not go together, with these
-      numbers or this critic.
+    ValueError: a loss, a constraint or a way of taking labels that is unknown, or they do not go
+      together, with these numbers, this critic or these data.
   """
   hyperparameters = game_arguments(config)
   loss, constraint = hyperparameters.pop('loss'), hyperparameters.pop('constraint')
   penalty, clip = hyperparameters.pop('penalty'), hyperparameters.pop('clip')
-  players = players_of(config, facts)
+  conditional = hyperparameters.pop('conditional')
+  players = conditional_players(conditional, config, facts)
   normalises = players.keep_statistics['critic']
   check(loss, constraint, penalty, clip, normalises)
   if constraint == 'clip':
     hyperparameters['project'] = partial(clip_weights, window=clip)
   if constraint == 'spectral':
-    check_normalisable(players.critic, jnp.zeros(facts.image_shape))
+    check_normalisable(players.critic, *players.given(jnp.zeros(facts.image_shape), jnp.int32(0)))
     players = players._replace(critic=SpectrallyNormalised(players.critic))
     hyperparameters['project'] = power_iteration
   if loss == 'wasserstein' and not normalises:
     hyperparameters['summary'] = distance
   price = PENALTIES[constraint](penalty) if constraint in PENALTIES else None
+  wrap = classifying if conditional == 'auxiliary' else lambda pair_loss: pair_loss
   return game(
     players=players,
     optimizer=optimizers_of(config),
-    critic_loss=critic_loss(LOSSES[loss], price),
-    generator_loss=generator_loss(LOSSES[loss], measure_slope=not normalises),
+    critic_loss=wrap(critic_loss(LOSSES[loss], price)),
+    generator_loss=wrap(generator_loss(LOSSES[loss], measure_slope=not normalises)),
     **hyperparameters,
   )

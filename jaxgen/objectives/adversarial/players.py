@@ -33,7 +33,7 @@ class Players(NamedTuple):
 
   Attributes:
     generator: (latent,) -> (H, W, C); tanh brings its output into [-1, 1] here.
-    critic: (H, W, C) -> (1,).
+    critic: (H, W, C) -> (1,), or a longer vector, which the losses then see.
     image_shape: (H, W, C).
     latent: dimension of z.
     class_counts: training images of each class, where both players take a label, int32 (), besides;
@@ -122,12 +122,12 @@ def forward(
   return output, variables | new
 
 
-def players_of(config: ml_collections.ConfigDict, facts: Facts) -> Players:
-  """Both networks as a config describes them."""
+def players_of(config: ml_collections.ConfigDict, facts: Facts, outputs: int = 1) -> Players:
+  """Both networks as a config describes them, the critic's with so many outputs."""
   name, shape = config.network.name, arguments(config.network)
   return Players(
     find_network(name, 'Decoder')(facts.image_shape, **shape),
-    find_network(name, 'Encoder')(1, activation=leaky_relu, **shape),
+    find_network(name, 'Encoder')(outputs, activation=leaky_relu, **shape),
     facts.image_shape,
     config.objective.latent,
   )
