@@ -14,6 +14,8 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config.objective.penalty = 1.0  # lambda of a gradient or Lipschitz penalty, gamma of r1 and r2
   config.objective.clip = 0.01  # window of the critic's weights
   config.objective.conditional = 'none'  # or concatenation, projection, auxiliary
+  config.objective.translation = 0  # pixels by which all that the critic sees is moved at most
+  config.objective.augmentation = 1.0  # probability with which an image is
   config.network.name = 'convolutional'
   config.network.hidden = (64, 128)  # every layer halves height and width
   config.optimizer = common.optimizer('adam', 2e-4, b1=0.0, b2=0.99)

@@ -34,7 +34,11 @@ MEASURES = {'bernoulli': 'bernoulli_surrogate', 'gaussian': 'gaussian_density'}
 # What was so before it could be chosen: of every config, and of an objective's.
 DEFAULTS = {'evaluation.classifier_weights': '', 'init_from': ''}
 OWN_DEFAULTS: dict[str, dict[str, Any]] = {
-  'adversarial': {'objective.conditional': 'none'},
+  'adversarial': {
+    'objective.conditional': 'none',
+    'objective.translation': 0,
+    'objective.augmentation': 1.0,
+  },
 }
 
 # Objectives that are settings of another one today: all that makes that one do what they did.

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import ml_collections
 
 from jaxgen.datasets.splits import Facts
+from jaxgen.objectives.adversarial.augmentation import check_translation, translated
 from jaxgen.objectives.adversarial.conditional import classifying, conditional_players
 from jaxgen.objectives.adversarial.constraints import PENALTIES, Penalty, clip_weights, slope
 from jaxgen.objectives.adversarial.game import game, game_arguments, optimizers_of
@@ -101,15 +102,17 @@ def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
 
   Raises:
     ValueError: a loss, a constraint or a way of taking labels that is unknown, or they do not go
-      together, with these numbers, this critic or these data.
+      together, with these numbers, this critic or these data; or a translation that cannot be.
   """
   hyperparameters = game_arguments(config)
   loss, constraint = hyperparameters.pop('loss'), hyperparameters.pop('constraint')
   penalty, clip = hyperparameters.pop('penalty'), hyperparameters.pop('clip')
   conditional = hyperparameters.pop('conditional')
+  translation, moved = hyperparameters.pop('translation'), hyperparameters.pop('augmentation')
   players = conditional_players(conditional, config, facts)
   normalises = players.keep_statistics['critic']
   check(loss, constraint, penalty, clip, normalises)
+  check_translation(translation, moved, facts.image_shape)
   if constraint == 'clip':
     hyperparameters['project'] = partial(clip_weights, window=clip)
   if constraint == 'spectral':
@@ -119,11 +122,18 @@ def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
   if loss == 'wasserstein' and not normalises:
     hyperparameters['summary'] = distance
   price = PENALTIES[constraint](penalty) if constraint in PENALTIES else None
-  wrap = classifying if conditional == 'auxiliary' else lambda pair_loss: pair_loss
+  both = (
+    critic_loss(LOSSES[loss], price),
+    generator_loss(LOSSES[loss], measure_slope=not normalises),
+  )
+  if conditional == 'auxiliary':
+    both = tuple(map(classifying, both))
+  if translation:
+    both = tuple(translated(pair_loss, translation, moved) for pair_loss in both)
   return game(
     players=players,
     optimizer=optimizers_of(config),
-    critic_loss=wrap(critic_loss(LOSSES[loss], price)),
-    generator_loss=wrap(generator_loss(LOSSES[loss], measure_slope=not normalises)),
+    critic_loss=both[0],
+    generator_loss=both[1],
     **hyperparameters,
   )
