@@ -1,6 +1,6 @@
 """What a generative model is here: functions of one example, and the verbs that train them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -61,6 +61,8 @@ class Objective(NamedTuple):
     averaged: which of the params the moving average smooths, True or False for each part of a
       prefix of their tree; the others are taken as they are.
     conditional: whether `sample` looks at its label.
+    warn: updates done, means of the metrics of `update` since the last log, as numbers -> sentences
+      on what has gone wrong; each is said once in a run.
   """
 
   init: Callable[[Key], tuple[Params, Memory]]
@@ -74,6 +76,7 @@ class Objective(NamedTuple):
   networks: Mapping[str, nn.Module] = MappingProxyType({})
   averaged: Any = True
   conditional: bool = False
+  warn: Callable[[int, Mapping[str, float]], Iterable[str]] = lambda step, means: ()
 
 
 def descend(

@@ -25,7 +25,7 @@ from jaxgen.training.checkpoint import Checkpoints
 from jaxgen.training.stopping import StopRequests
 from jaxgen.training.trained import begin_from
 from jaxgen.training.workdir import claim, conclude, describe
-from jaxgen.training.writer import SCORE, VALIDATION, Writer
+from jaxgen.training.writer import SCORE, TRAIN, VALIDATION, Writer
 
 if TYPE_CHECKING:
   from jaxgen.evaluation.scores import Scorer
@@ -153,6 +153,9 @@ class Run:
     costs = self.speed.until(step) | {'peak_memory_bytes': cost.peak_memory()}
     self.writer.scalars(step, means | costs)
     self.requests.say(progress(step, self.config, costs, means))
+    for sentence in self.model.warn(step, {n.removeprefix(TRAIN): v for n, v in means.items()}):
+      if self.writer.warning(step, sentence):
+        self.requests.say(f'Warning at step {step}: {sentence}')
 
   def fetch(self) -> dict[str, float]:
     """Means of the pending metrics by name.
@@ -166,7 +169,7 @@ class Run:
         values = {name: column[i] for name, column in metrics.items()}
         require_finite(values, f'at step {start + i + 1}')
       for name, column in metrics.items():
-        columns.setdefault(f'train/{name}', []).append(column)
+        columns.setdefault(f'{TRAIN}{name}', []).append(column)
     self.pending.clear()
     return {name: float(np.mean(np.concatenate(c))) for name, c in columns.items()}
 
@@ -288,6 +291,5 @@ def progress(
 def summary(means: dict[str, float]) -> str:
   """Metrics as one line of text."""
   return '  '.join(
-    f'{name.removeprefix("train/").removeprefix(SCORE)} {value:.4g}'
-    for name, value in means.items()
+    f'{name.removeprefix(TRAIN).removeprefix(SCORE)} {value:.4g}' for name, value in means.items()
   )

@@ -19,7 +19,9 @@ from jaxgen.configuration import flatten
 from jaxgen.images import as_png, enlarge, grid, save_png, write_whole
 
 METRICS = 'metrics.jsonl'
+TRAIN = 'train/'  # what the names of numbers of training begin with
 VALIDATION, SCORE = 'validation/', 'score/'  # what the names of an evaluation begin with
+WARNING = 'warning'  # the name of a sentence among the numbers
 
 
 class Writer:
@@ -27,6 +29,7 @@ class Writer:
 
   Attributes:
     evaluations: the records of all evaluations so far.
+    warnings: the sentences said so far.
   """
 
   def __init__(self, workdir: Path, config: ml_collections.ConfigDict, step: int) -> None:
@@ -34,6 +37,7 @@ class Writer:
     self.workdir = workdir
     records = keep_until(workdir / METRICS, step)
     self.evaluations = [record for record in records if is_evaluation(record)]
+    self.warnings = [record[WARNING] for record in records if WARNING in record]
     self._metrics = (workdir / METRICS).open('a')
     self._board = Board(workdir, step)
     fields = dict(flatten(config.to_dict()))
@@ -63,11 +67,23 @@ class Writer:
   def scalars(self, step: int, values: dict[str, float]) -> None:
     """A line of metrics.jsonl, and a point of each of TensorBoard's curves."""
     record = {'step': step} | values
-    self._metrics.write(json.dumps(record) + '\n')
-    self._metrics.flush()
+    self._line(record)
     if is_evaluation(record):
       self.evaluations.append(record)
     self._board.scalars(values, step)
+
+  def warning(self, step: int, sentence: str) -> bool:
+    """A line of metrics.jsonl and a text in TensorBoard, unless it was said before."""
+    if sentence in self.warnings:
+      return False
+    self.warnings.append(sentence)
+    self._line({'step': step, WARNING: sentence})
+    self._board.text(WARNING, sentence, step)
+    return True
+
+  def _line(self, record: dict[str, Any]) -> None:
+    self._metrics.write(json.dumps(record) + '\n')
+    self._metrics.flush()
 
   def pictures(self, step: int, name: str, images: np.ndarray, columns: int | None = None) -> None:
     """uint8 (N, H, W, C) as one sheet: in TensorBoard, and as figures/<name>.png (the latest)."""

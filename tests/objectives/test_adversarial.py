@@ -83,6 +83,7 @@ def test_one_update_by_hand() -> None:
   np.testing.assert_allclose(weights(after), weights(before) + moved, rtol=1e-4, atol=1e-6)
   uphill = RATES['generator'] * weights(after) * pixels(metrics, 'generator/slope')
   np.testing.assert_allclose(bias(after) - bias(before), uphill, rtol=1e-4, atol=1e-6)
+  np.testing.assert_allclose(metrics['real_spread'], np.sqrt(IMAGES.var(0).mean()), rtol=1e-4)
   assert np.abs(moved).min() > 0.01  # else the critic before the step would do as well
   offset = after['critic']['params']['Dense_0']['bias']
   expected = -(weights(after) @ pixels(metrics, 'generator/fake') + offset)

@@ -134,5 +134,5 @@ def test_evaluation_is_of_one_image_alone() -> None:
   model = objectives.find_objective(dcgan_config(), facts(SHAPE))
   params, _ = model.init(jax.random.key(0))
   metrics = model.evaluate(params, example(IMAGES[0]), jax.random.key(1))
-  assert set(metrics) == {'d_real', 'd_fake', 'value_above_equilibrium_nats'}
+  assert {'d_real', 'd_fake', 'value_above_equilibrium_nats'} <= metrics.keys()
   assert all(np.isfinite(value) for value in metrics.values())

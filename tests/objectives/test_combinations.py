@@ -54,7 +54,8 @@ def test_any_loss_is_played_under_any_constraint(
   expected = LOSSES[loss].critic(jnp.float32(12.5), jnp.float32(2.0)) + penalty
   assert float(value) == pytest.approx(float(expected), rel=1e-5)
   assert metrics.pop('penalty', 0.0) == pytest.approx(float(penalty), rel=1e-5)
-  assert metrics == {'real_output': 12.5, 'fake_output': 2.0, 'output_gap': 10.5}
+  outputs = {'real_output': 12.5, 'fake_output': 2.0, 'output_gap': 10.5, 'told_apart': 1.0}
+  assert metrics == outputs
   value, metrics = found['generator_loss'](bowl, REAL, FAKE, KEY)
   expected = LOSSES[loss].generator(jnp.float32(12.5), jnp.float32(2.0))
   assert float(value) == pytest.approx(float(expected), rel=1e-5)

@@ -119,6 +119,7 @@ def test_metrics_of_the_discriminator() -> None:
   d_real, d_fake = 1 / (1 + np.exp(-2.0)), 1 / (1 + np.exp(1.0))
   v = np.log(d_real) + np.log(1 - d_fake)
   expected = {'d_real': d_real, 'd_fake': d_fake, 'value_above_equilibrium_nats': v - EQUILIBRIUM}
+  expected |= {'output_gap': 3.0, 'told_apart': 1.0}
   assert metrics.keys() == expected.keys()
   for name, value in expected.items():
     assert metrics[name] == pytest.approx(value, rel=1e-5)

@@ -25,6 +25,7 @@ from jaxgen.objectives.adversarial.spectral import (
   check_normalisable,
   power_iteration,
 )
+from jaxgen.objectives.adversarial.watch import told_apart
 from jaxgen.objectives.base import Image, Key, Metrics, Objective
 
 CONSTRAINTS = ('none', 'clip', 'spectral', *PENALTIES)
@@ -36,6 +37,7 @@ def critic_loss(losses: Losses, penalty: Penalty | None) -> PairLoss:
   def loss(f: Critic, real: Image, fake: Image, key: Key) -> tuple[jax.Array, Metrics]:
     r, g = f(real), f(fake)
     metrics = {'real_output': r, 'fake_output': g, 'output_gap': r - g}
+    metrics['told_apart'] = told_apart(r, g)
     if penalty is None:
       return losses.critic(r, g), metrics
     price = penalty(f, real, fake, key)

@@ -16,6 +16,7 @@ import optax
 from jaxgen.layers.normalisation import STATISTICS
 from jaxgen.objectives import optimizers
 from jaxgen.objectives.adversarial.players import PairLoss, Players
+from jaxgen.objectives.adversarial.watch import MOMENTS, spreads, warnings, with_moments
 from jaxgen.objectives.base import (
   Example,
   Image,
@@ -107,7 +108,7 @@ def game(
     shares = critic_slices((examples, keys), critic_steps)
     losses = [
       partial(loss, state=memory['state']) if state else loss
-      for loss in (critic_loss, generator_loss)
+      for loss in (critic_loss, with_moments(generator_loss))
     ]
 
     def critic_step(carry: tuple[Params, Any], share: tuple[Example, Keys]) -> Any:
@@ -123,7 +124,8 @@ def game(
       'generator', losses[1], params | {'critic': critic}, memory['generator'], *first
     )
     last = jax.tree.map(lambda values: values[-1], f_metrics)
-    metrics = prefix('critic', last) | prefix('generator', g_metrics)
+    seen = spreads(g_metrics.pop(MOMENTS))
+    metrics = prefix('critic', last) | prefix('generator', g_metrics) | seen
     metrics |= summary(metrics)
     memory = memory | {'generator': g_state, 'critic': f_state}
     if state:
@@ -152,6 +154,7 @@ def game(
     # The critic has learned to judge the generator as it is, not an average of critics of the past.
     averaged={'generator': True, 'critic': False},
     conditional=bool(players.class_counts),
+    warn=warnings,
   )
 
 

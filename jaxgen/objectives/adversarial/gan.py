@@ -13,6 +13,7 @@ from jaxgen.datasets.splits import Facts
 from jaxgen.objectives.adversarial.game import game, game_arguments, optimizers_of
 from jaxgen.objectives.adversarial.losses import minimax, non_saturating, value
 from jaxgen.objectives.adversarial.players import Critic, Players, players_of
+from jaxgen.objectives.adversarial.watch import told_apart
 from jaxgen.objectives.base import Image, Key, Metrics, Objective
 
 GENERATOR_LOSSES = {'minimax': minimax, 'non_saturating': non_saturating}
@@ -27,6 +28,8 @@ def discriminator_loss(f: Critic, real: Image, fake: Image, key: Key) -> tuple[j
     'value_above_equilibrium_nats': v + 2.0 * jnp.log(2.0),
     'd_real': nn.sigmoid(real_logit),
     'd_fake': nn.sigmoid(fake_logit),
+    'output_gap': real_logit - fake_logit,
+    'told_apart': told_apart(real_logit, fake_logit),
   }
 
 
