@@ -8,4 +8,5 @@ from experiments import hinge_gan
 def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config = hinge_gan.get_config(dataset)
   config.objective.conditional = 'auxiliary'
+  config.objective.loss = 'non_saturating'
   return config

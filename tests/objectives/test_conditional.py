@@ -121,14 +121,15 @@ def test_classifying_critic_tells_probabilities_apart_from_its_output() -> None:
     assert np.exp(nats) == pytest.approx(softmax(logits)[label], rel=1e-5)
 
 
-def test_both_players_minimise_the_cross_entropy_of_both_images() -> None:
+@pytest.mark.parametrize(('of_real', 'nats'), [(True, 2.0), (False, 1.0)])
+def test_players_minimise_the_cross_entropy_of_an_image(of_real: bool, nats: float) -> None:
   """Beside their loss of f alone."""
   f = lambda image: jnp.stack([image.mean(), -image.sum()])  # noqa: E731
   loss = lambda f, real, fake, key: (f(real) - 3.0 * f(fake), {'f': f(fake)})  # noqa: E731
   real, fake = jnp.full(SHAPE, 0.5), jnp.full(SHAPE, 0.25)
-  value, metrics = conditional.classifying(loss)(f, real, fake, jax.random.key(0))
-  assert metrics == {'f': 0.25, 'real_class_nats': 2.0, 'fake_class_nats': 1.0}
-  assert value == pytest.approx(0.5 - 0.75 + 3.0)
+  value, metrics = conditional.classifying(loss, of_real)(f, real, fake, jax.random.key(0))
+  assert metrics == {'f': 0.25, 'class_nats': nats}
+  assert value == pytest.approx(0.5 - 0.75 + nats)
 
 
 def adversarial_config(**fields: Any) -> Any:
@@ -149,7 +150,7 @@ def test_any_way_of_taking_labels_is_played_under_a_constraint(way: str, constra
   found, other = (
     model.evaluate(params, one, jax.random.key(1)) for one in (given, example(given.image, 2))
   )
-  assert ('real_class_nats' in found) == (way == 'auxiliary')
+  assert ('class_nats' in found) == (way == 'auxiliary')
   assert ('penalty' in found) == (constraint == 'r1')
   assert (found['real_output'] == other['real_output']) == (way == 'auxiliary')
   assert found['fake_output'] != other['fake_output']

@@ -129,7 +129,7 @@ def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
     generator_loss(LOSSES[loss], measure_slope=not normalises),
   )
   if conditional == 'auxiliary':
-    both = tuple(map(classifying, both))
+    both = classifying(both[0], of_real=True), classifying(both[1], of_real=False)
   if translation:
     both = tuple(translated(pair_loss, translation, moved) for pair_loss in both)
   return game(

@@ -116,15 +116,17 @@ def conditional_players(
   )
 
 
-def classifying(loss: PairLoss) -> PairLoss:
-  """A player's loss with -log P(y | x) - log P(y | G(z | y)), which both players minimise.
+def classifying(loss: PairLoss, of_real: bool) -> PairLoss:
+  """A player's loss with -log P(y | x), or else -log P(y | G(z | y)), for a `ClassifyingCritic`.
 
-  Odena et al. 2017, eq. 2 and 3, for a `ClassifyingCritic`.
+  The critic learns the classes of real images, and the generator to draw what it calls y. Odena et
+  al. 2017, eq. 3, count both images for both players; but of fake ones a critic learns to call y
+  whatever the generator makes of y, which on digits was less often of the class asked for.
   """
 
   def both(f: Critic, real: Image, fake: Image, key: Key) -> tuple[jax.Array, Metrics]:
     value, metrics = loss(lambda image: f(image)[0], real, fake, key)
-    nats = {'real_class_nats': -f(real)[1], 'fake_class_nats': -f(fake)[1]}
-    return value + sum(nats.values()), metrics | nats
+    nats = -f(real if of_real else fake)[1]
+    return value + nats, metrics | {'class_nats': nats}
 
   return both
