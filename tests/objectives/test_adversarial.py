@@ -144,6 +144,22 @@ def test_evaluation_and_samples_are_of_the_generator_given() -> None:
   np.testing.assert_allclose(pixels(metrics, 'real'), np.tile(IMAGES[0], (1000, 1)), rtol=1e-6)
 
 
+@pytest.mark.parametrize('truncation', [0.0, 0.5, 2.0])
+def test_latents_of_samples_are_truncated_and_those_of_training_are_not(truncation: float) -> None:
+  players = Players(Revealing(), mlp.Encoder(1, ()), SHAPE, LATENT, truncation=truncation)
+  loss = lambda f, real, fake, key: (0.0, {'z': jnp.arctanh(fake).ravel()})  # noqa: E731
+  model = game(players, {'generator': optax.sgd(1.0), 'critic': optax.sgd(1.0)}, loss, loss)
+  params, _ = model.init(jax.random.key(0))
+  keys = jax.random.split(jax.random.key(1), 1000)
+  z = np.arctanh(np.asarray(draw(model, params, keys)).ravel())
+  law = stats.truncnorm(-truncation, truncation) if truncation else stats.norm
+  assert stats.kstest(z, law.cdf).pvalue > 0.01
+  assert not truncation or np.abs(z).max() <= truncation + 1e-5
+  image = example(IMAGES[0].reshape(SHAPE))
+  played = jax.vmap(lambda key: model.evaluate(params, image, key)['z'])(keys)
+  assert stats.kstest(np.asarray(played).ravel(), 'norm').pvalue > 0.01
+
+
 def test_evaluation_asks_the_critic_as_it_is_and_an_averaged_generator() -> None:
   model = linear_game(critic_loss=lambda f, real, fake, key: (f(fake), {'f': f(real)}))
   params, _ = model.init(jax.random.key(0))

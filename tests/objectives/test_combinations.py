@@ -130,6 +130,16 @@ def test_such_a_critic_plays_without_a_slope(monkeypatch: pytest.MonkeyPatch) ->
   assert 'summary' not in found  # which divides by it
 
 
+def test_truncation_belongs_to_sampling(monkeypatch: pytest.MonkeyPatch) -> None:
+  fields = config()
+  fields.sampler.truncation = 0.7
+  monkeypatch.setattr(adversarial, 'game', lambda **arguments: arguments)
+  assert adversarial.build(fields, facts((8, 8, 1)))['players'].truncation == 0.7
+  fields.sampler.truncation = -0.7
+  with pytest.raises(UserError, match=r'sampler\.truncation=-0\.7 must be positive'):
+    objectives.find_objective(fields, facts((8, 8, 1)))
+
+
 def test_unused_numbers_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
   found = arguments(monkeypatch, constraint='none', penalty=0.0, clip=0.0)
   assert 'project' not in found

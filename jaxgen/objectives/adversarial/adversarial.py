@@ -99,12 +99,27 @@ def check(loss: str, constraint: str, penalty: float, clip: float, normalises: b
     )
 
 
+def truncation_of(config: ml_collections.ConfigDict) -> float:
+  """Within which a sample's latents lie, 0 for no bounds.
+
+  Raises:
+    ValueError: it is negative.
+  """
+  if config.sampler.truncation < 0.0:
+    raise ValueError(
+      f'sampler.truncation={config.sampler.truncation} must be positive, or 0 for latents as in '
+      'training'
+    )
+  return config.sampler.truncation
+
+
 def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
   """The game that a config describes.
 
   Raises:
     ValueError: a loss, a constraint or a way of taking labels that is unknown, or they do not go
-      together, with these numbers, this critic or these data; or a translation that cannot be.
+      together, with these numbers, this critic or these data; or a translation or a truncation
+      that cannot be.
   """
   hyperparameters = game_arguments(config)
   loss, constraint = hyperparameters.pop('loss'), hyperparameters.pop('constraint')
@@ -112,6 +127,7 @@ def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
   conditional = hyperparameters.pop('conditional')
   translation, moved = hyperparameters.pop('translation'), hyperparameters.pop('augmentation')
   players = conditional_players(conditional, config, facts)
+  players = players._replace(truncation=truncation_of(config))
   normalises = players.keep_statistics['critic']
   check(loss, constraint, penalty, clip, normalises)
   check_translation(translation, moved, facts.image_shape)

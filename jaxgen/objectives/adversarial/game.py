@@ -141,7 +141,7 @@ def game(
     return players.generate(params['generator'], z, label)[0]
 
   def sample(params: Params, label: Label, key: Key) -> Image:
-    return decode(params, jax.random.normal(key, (players.latent,)), label)
+    return decode(params, players.draw(key), label)
 
   return Objective(
     init,

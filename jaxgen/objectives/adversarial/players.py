@@ -38,6 +38,8 @@ class Players(NamedTuple):
     latent: dimension of z.
     class_counts: training images of each class, where both players take a label, int32 (), besides;
       else ().
+    truncation: within which every entry of a sample's z lies, 0 for no bounds (Brock et al. 2019,
+      sec. 3.1): the narrower, the better and the less diverse samples are.
   """
 
   generator: nn.Module
@@ -45,6 +47,7 @@ class Players(NamedTuple):
   image_shape: tuple[int, int, int]
   latent: int
   class_counts: tuple[int, ...] = ()
+  truncation: float = 0.0
 
   @property
   def keep_statistics(self) -> dict[str, bool]:
@@ -64,6 +67,13 @@ class Players(NamedTuple):
       'generator': self.generator.init(generator_key, *self.given(z, label)),
       'critic': self.critic.init(critic_key, *self.given(image, label)),
     }
+
+  def draw(self, key: Key, shape: tuple[int, ...] = ()) -> jax.Array:
+    """z of samples, (*shape, latent): standard normal numbers, those out of bounds drawn anew."""
+    shape = (*shape, self.latent)
+    if not self.truncation:
+      return jax.random.normal(key, shape)
+    return jax.random.truncated_normal(key, -self.truncation, self.truncation, shape)
 
   def generate(
     self, variables: Params, z: jax.Array, label: Label, training: bool = False
@@ -98,7 +108,7 @@ class Players(NamedTuple):
     """
     generator = params['generator']
     latent_key, label_key = jax.random.split(key)
-    z = jax.random.normal(latent_key, (STANDING, self.latent))
+    z = self.draw(latent_key, (STANDING,))
     labels = jax.vmap(partial(draw_label, self.class_counts))(jax.random.split(label_key, STANDING))
     blank = generator | {STATISTICS: jax.tree.map(jnp.zeros_like, generator[STATISTICS])}
 
