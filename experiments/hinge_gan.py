@@ -16,6 +16,7 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config.objective.conditional = 'none'  # or concatenation, projection, auxiliary
   config.objective.translation = 0  # pixels by which all that the critic sees is moved at most
   config.objective.augmentation = 1.0  # probability with which an image is
+  config.objective.adaptive = False  # that probability follows the critic, from 0 to there at most
   config.sampler = ml_collections.ConfigDict()
   config.sampler.truncation = 0.0  # within which a sample's latents lie; 0: as in training
   config.network.name = 'convolutional'

@@ -38,6 +38,7 @@ OWN_DEFAULTS: dict[str, dict[str, Any]] = {
     'objective.conditional': 'none',
     'objective.translation': 0,
     'objective.augmentation': 1.0,
+    'objective.adaptive': False,
     'sampler.truncation': 0.0,
   },
 }

@@ -72,7 +72,7 @@ def test_todays_config_is_left_as_it_is(experiment: str) -> None:
 
 def test_what_could_not_be_chosen_is_as_it_was() -> None:
   today = configuration.execute(str(EXPERIMENTS / 'hinge_gan.py')).to_dict()
-  new = ('conditional', 'translation', 'augmentation')
+  new = ('conditional', 'translation', 'augmentation', 'adaptive')
   fields = {n: v for n, v in today['objective'].items() if n not in new}
   before = {name: v for name, v in today.items() if name != 'sampler'} | {'objective': fields}
   assert modernise(before) == today

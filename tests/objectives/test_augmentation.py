@@ -91,8 +91,61 @@ def test_generator_learns_through_the_translation_and_samples_are_not_moved() ->
 
 
 @pytest.mark.parametrize(
+  ('before', 'sign', 'after'),
+  [
+    (0.1, 0.61, 0.1 + 0.0005),
+    (0.1, 0.59, 0.1 - 0.0005),
+    (0.1, -1.0, 0.1 - 0.0005),
+    (0.0, 0.0, 0.0),
+    (0.4999, 1.0, 0.5),
+  ],
+)
+def test_probability_follows_how_sure_the_critic_is(
+  before: float, sign: float, after: float
+) -> None:
+  """By 250 images of 500,000, and 0.6 as the target, within [0, 1/2]."""
+  known = {'critic/real_sign': jnp.float32(sign)}
+  found, metrics = augmentation.adapt(jnp.float32(before), known, images=250, most=0.5)
+  assert found == metrics['augmentation'] == pytest.approx(after, abs=1e-7)
+
+
+def test_probability_is_remembered_and_is_that_of_the_next_update() -> None:
+  """It rises as the critic learns two kinds of images apart that hardly overlap."""
+  fields = config(translation=3, adaptive=True, loss='non_saturating', constraint='none')
+  fields.critic_optimizer.learning_rate, fields.optimizer.learning_rate = 0.02, 0.0
+  fields.batch_size = 5000
+  model = objectives.find_objective(fields, facts((8, 8, 1)))
+  params, memory = model.init(jax.random.key(0))
+  step, images, expected = jax.jit(on_one_device(model)), jnp.full((4, 8, 8, 1), 0.9), 0.0
+  signs = []
+  for number in range(30):
+    keys = jax.random.split(jax.random.key(number), 4)
+    params, memory, metrics = step(params, memory, images, keys)
+    signs.append(float(metrics['critic/real_sign']))
+    expected = np.clip(expected + 0.01 * np.sign(signs[-1] - 0.6), 0.0, 1.0)
+    assert memory['state'] == metrics['augmentation'] == pytest.approx(expected, abs=1e-6)
+  assert signs[-1] == 1.0
+  assert expected > 0.05
+
+
+def test_a_remembered_probability_is_the_one_that_counts() -> None:
+  image = jnp.zeros((9, 9, 1)).at[4, 4, 0].set(1.0)
+  moves = lambda f, real, fake, key: (real[4, 4, 0], {})  # noqa: E731
+  loss = augmentation.translated(moves, 3, 1.0)
+  keys = jax.random.split(jax.random.key(0), 5000)
+  for p in (0.0, 0.4):
+    stays, _ = jax.vmap(lambda key: loss(jnp.sum, image, image, key, state=jnp.float32(p)))(keys)  # noqa: B023
+    assert stays.mean() == pytest.approx(1 - p * 48 / 49, abs=0.03)
+
+
+@pytest.mark.parametrize(
   ('fields', 'message'),
   [
+    ({'adaptive': True}, 'objective.adaptive=True has no effect with objective.translation=0'),
+    (
+      {'adaptive': True, 'translation': 1, 'loss': 'relativistic'},
+      r'looks at the sign of f\(x\), which says nothing with loss=.relativistic.',
+    ),
     ({'translation': 8}, r'objective.translation=8 must lie in 0 ... 7 pixels'),
     ({'translation': 1, 'augmentation': 0.0}, r'objective.augmentation=0.0 must lie in \(0, 1\]'),
     (

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import ml_collections
 
 from jaxgen.datasets.splits import Facts
-from jaxgen.objectives.adversarial.augmentation import check_translation, translated
+from jaxgen.objectives.adversarial.augmentation import adaptive, check_translation, translated
 from jaxgen.objectives.adversarial.conditional import classifying, conditional_players
 from jaxgen.objectives.adversarial.constraints import PENALTIES, Penalty, clip_weights, slope
 from jaxgen.objectives.adversarial.game import game, game_arguments, optimizers_of
@@ -126,11 +126,12 @@ def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
   penalty, clip = hyperparameters.pop('penalty'), hyperparameters.pop('clip')
   conditional = hyperparameters.pop('conditional')
   translation, moved = hyperparameters.pop('translation'), hyperparameters.pop('augmentation')
+  adapts = hyperparameters.pop('adaptive')
   players = conditional_players(conditional, config, facts)
   players = players._replace(truncation=truncation_of(config))
   normalises = players.keep_statistics['critic']
   check(loss, constraint, penalty, clip, normalises)
-  check_translation(translation, moved, facts.image_shape)
+  check_translation(translation, moved, adapts, loss, facts.image_shape)
   if constraint == 'clip':
     hyperparameters['project'] = partial(clip_weights, window=clip)
   if constraint == 'spectral':
@@ -146,6 +147,8 @@ def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
   )
   if conditional == 'auxiliary':
     both = classifying(both[0], of_real=True), classifying(both[1], of_real=False)
+  if adapts:
+    hyperparameters['state'] = adaptive(config.batch_size, moved)
   if translation:
     both = tuple(translated(pair_loss, translation, moved) for pair_loss in both)
   return game(
