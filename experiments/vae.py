@@ -13,6 +13,10 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config.objective.learn_variance = False
   config.objective.beta = 1.0
   config.objective.samples = 1  # K of the training bound
+  config.objective.bound = 'elbo'  # or importance_weighted
+  config.objective.gradient = 'naive'  # or sticking_the_landing, doubly_reparameterised
+  config.objective.free_bits = 0.0  # nats of each latent dimension's KL that cost nothing
+  config.objective.warm_up_steps = 0  # updates over which beta rises from 0
   config.evaluation.importance_samples = 10  # K of the importance-weighted bound
   config.network.name = 'mlp'  # or convolutional, with hidden=(32,64)
   config.network.hidden = (400,)

@@ -41,6 +41,12 @@ OWN_DEFAULTS: dict[str, dict[str, Any]] = {
     'objective.adaptive': False,
     'sampler.truncation': 0.0,
   },
+  'vae': {
+    'objective.bound': 'elbo',
+    'objective.gradient': 'naive',
+    'objective.free_bits': 0.0,
+    'objective.warm_up_steps': 0,
+  },
 }
 
 # Objectives that are settings of another one today: all that makes that one do what they did.

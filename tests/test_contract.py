@@ -36,7 +36,10 @@ FACTS = facts(SHAPE, images=BATCH, classes=10)
 LABELS = np.arange(BATCH) % 10
 
 # Adam's first step is the rate times a sign, which makes rounding visible where a gradient is 0.
-PLAIN = {'name': 'sgd', 'learning_rate': 0.01, 'b1': 0.9, 'schedule': 'constant', 'warmup_steps': 0}
+PLAIN = {
+  'name': 'sgd', 'learning_rate': 0.01, 'b1': 0.9, 'eps': 1e-8, 'schedule': 'constant',
+  'warmup_steps': 0,
+}  # fmt: skip
 
 
 @pytest.fixture(scope='module', params=one_of_each(objective_of), ids=lambda path: path.stem)

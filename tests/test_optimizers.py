@@ -48,6 +48,14 @@ def test_adam_follows_its_recursion(b1: float | None, b2: float | None) -> None:
   np.testing.assert_allclose(path, expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize('name', ['adam', 'adamw', 'rmsprop'])
+def test_epsilon_halves_steps_of_gradients_as_small_as_itself(name: str) -> None:
+  fields = {'name': name, 'learning_rate': 0.1, 'eps': 1e-4}
+  fields |= {'b1': 0.0, 'b2': 0.0} if name == 'rmsprop' else {}
+  path = walk([[1e-4, -1e2]], **fields)
+  np.testing.assert_allclose(path[0], [-0.05, 0.1], rtol=1e-4)
+
+
 def test_sgd_without_momentum_subtracts_gradients() -> None:
   gradients = [[1.0, -2.0], [0.5, 4.0], [-3.0, 0.1]]
   path = walk(gradients, name='sgd', learning_rate=0.1)  # whatever b1 is by default
@@ -138,6 +146,7 @@ def test_cosine_decays_to_zero_after_warmup(warmup: int) -> None:
     ({'name': 'adan'}, "optimizer.name='adan'; choose one of adam"),
     ({'name': 'adam', 'schedule': 'step'}, "optimizer.schedule='step'; choose constant or cosine"),
     ({'name': 'adam', 'weight_decay': 0.1}, 'use adamw'),
+    ({'name': 'sgd', 'eps': 1e-4}, 'optimizer.eps=0.0001 has no effect on sgd'),
   ],
 )
 def test_what_cannot_be_built_says_what_can(fields: dict[str, object], message: str) -> None:

@@ -1,8 +1,16 @@
 """Flax networks: parameters only, one example in, one example out; batches come from `vmap`."""
 
+from collections.abc import Callable
+
 import flax.linen as nn
+import jax
 
 from jaxgen.errors import find_module
+
+ACTIVATIONS = {
+  'relu': nn.relu, 'leaky_relu': nn.leaky_relu, 'elu': nn.elu, 'gelu': nn.gelu, 'silu': nn.silu,
+  'softplus': nn.softplus, 'tanh': nn.tanh,
+}  # fmt: skip
 
 
 def find_network(name: str, role: str) -> type[nn.Module]:
@@ -17,3 +25,14 @@ def find_network(name: str, role: str) -> type[nn.Module]:
     UserError: there is no such module, or it has no such class.
   """
   return getattr(find_module(__name__, name, role), role)
+
+
+def find_activation(name: str) -> Callable[[jax.Array], jax.Array]:
+  """The function that `network.activation` names.
+
+  Raises:
+    ValueError: there is none of this name.
+  """
+  if name not in ACTIVATIONS:
+    raise ValueError(f'network.activation={name!r}; choose one of {", ".join(ACTIVATIONS)}')
+  return ACTIVATIONS[name]

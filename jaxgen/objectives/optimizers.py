@@ -23,17 +23,20 @@ def decay_matrices(weight_decay: float) -> optax.GradientTransformation:
 
 
 OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
-  'adam': lambda rate, b1, b2, weight_decay: optax.adam(rate, b1=b1, b2=b2),
-  'adamw': lambda rate, b1, b2, weight_decay: optax.chain(
-    optax.scale_by_adam(b1, b2), decay_matrices(weight_decay), optax.scale_by_learning_rate(rate)
+  'adam': lambda rate, b1, b2, eps, weight_decay: optax.adam(rate, b1, b2, eps),
+  'adamw': lambda rate, b1, b2, eps, weight_decay: optax.chain(
+    optax.scale_by_adam(b1, b2, eps),
+    decay_matrices(weight_decay),
+    optax.scale_by_learning_rate(rate),
   ),
   # Epsilon is added to the root, as Arjovsky's code does; inside it, gradients below 1e-4 starve.
-  'rmsprop': lambda rate, b1, b2, weight_decay: optax.rmsprop(
-    rate, decay=b2, momentum=b1, eps_in_sqrt=False
+  'rmsprop': lambda rate, b1, b2, eps, weight_decay: optax.rmsprop(
+    rate, b2, eps, momentum=b1, eps_in_sqrt=False
   ),
-  'sgd': lambda rate, b1, b2, weight_decay: optax.sgd(rate),
-  'momentum': lambda rate, b1, b2, weight_decay: optax.sgd(rate, momentum=b1),
+  'sgd': lambda rate, b1, b2, eps, weight_decay: optax.sgd(rate),
+  'momentum': lambda rate, b1, b2, eps, weight_decay: optax.sgd(rate, momentum=b1),
 }
+EPSILON = 1e-8  # where none is named
 
 
 def find_optimizer(
@@ -46,6 +49,7 @@ def find_optimizer(
   weight_decay: float = 0.0,
   b1: float = 0.9,
   b2: float = 0.999,
+  eps: float = EPSILON,
 ) -> optax.GradientTransformation:
   """The optimizer of one set of parameters.
 
@@ -60,15 +64,18 @@ def find_optimizer(
     b1: decay of the mean gradient (Adam) or the momentum ('rmsprop', where papers have 0, and
       'momentum'); 'sgd' has none.
     b2: decay of the mean squared gradient (Adam, RMSProp).
+    eps: added to the root of the mean squared gradient (Adam, RMSProp).
 
   Raises:
-    ValueError: an unknown name or schedule, a weight decay that the optimizer would ignore, or a
-      warmup that leaves nothing to decay.
+    ValueError: an unknown name or schedule, a weight decay or an epsilon that the optimizer would
+      ignore, or a warmup that leaves nothing to decay.
   """
   if name not in OPTIMIZERS:
     raise ValueError(f'optimizer.name={name!r}; choose one of {", ".join(OPTIMIZERS)}')
   if weight_decay and name != 'adamw':
     raise ValueError(f'optimizer.weight_decay={weight_decay} has no effect on {name}: use adamw')
+  if eps != EPSILON and name in ('sgd', 'momentum'):
+    raise ValueError(f'optimizer.eps={eps} has no effect on {name}: use adam, adamw or rmsprop')
   if schedule == 'cosine' and warmup_steps >= num_steps:
     raise ValueError(
       f'optimizer.warmup_steps={warmup_steps} must be below the number of updates, {num_steps}: '
@@ -82,4 +89,4 @@ def find_optimizer(
   else:
     raise ValueError(f'optimizer.schedule={schedule!r}; choose constant or cosine')
   clip = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
-  return optax.chain(*clip, OPTIMIZERS[name](rate, b1, b2, weight_decay))
+  return optax.chain(*clip, OPTIMIZERS[name](rate, b1, b2, eps, weight_decay))

@@ -33,13 +33,17 @@ class Terms(NamedTuple):
 
   Attributes:
     log_likelihoods: (K,), log p(x|z_k).
+    log_ratios: (K,), log p(z_k) - log q(z_k|x).
     kl: (), KL(q(z|x) || p(z)), in closed form.
-    log_weights: (K,), log p(x, z_k) - log q(z_k|x).
   """
 
   log_likelihoods: jax.Array
+  log_ratios: jax.Array
   kl: jax.Array
-  log_weights: jax.Array
+
+  def log_weights(self, beta: float | jax.Array = 1.0) -> jax.Array:
+    """(K,), log p(x|z_k) + beta (log p(z_k) - log q(z_k|x))."""
+    return self.log_likelihoods + beta * self.log_ratios
 
 
 def terms(
@@ -58,14 +62,24 @@ def terms(
     key: of the samples.
     samples: K.
   """
+  z = draw(mean, log_variance, key, samples)
+  return terms_at(z, log_p, mean, log_variance)
+
+
+def draw(mean: jax.Array, log_variance: jax.Array, key: Key, samples: int) -> jax.Array:
+  """K samples of q(z|x), (K, latent)."""
   noise = jax.random.normal(key, (samples, *mean.shape))
-  z = jax.vmap(reparameterize, in_axes=(None, None, 0))(mean, log_variance, noise)
-  log_likelihoods = jax.vmap(log_p)(z)
+  return jax.vmap(reparameterize, in_axes=(None, None, 0))(mean, log_variance, noise)
+
+
+def terms_at(
+  z: jax.Array, log_p: Callable[[jax.Array], jax.Array], mean: jax.Array, log_variance: jax.Array
+) -> Terms:
+  """The terms from given samples of q(z|x), (K, latent)."""
   standard = jnp.zeros_like(mean)
   log_prior = jax.vmap(log_normal, in_axes=(0, None, None))(z, standard, standard)
   log_q = jax.vmap(log_normal, in_axes=(0, None, None))(z, mean, log_variance)
-  kl = gaussian_kl(mean, log_variance)
-  return Terms(log_likelihoods, kl, log_likelihoods + log_prior - log_q)
+  return Terms(jax.vmap(log_p)(z), log_prior - log_q, gaussian_kl(mean, log_variance))
 
 
 def parts(terms: Terms, likelihood: Likelihood) -> Metrics:
@@ -83,11 +97,11 @@ def held_out(terms: Terms, likelihood: Likelihood, dimension: int) -> Metrics:
     dimension: how many numbers an image has.
   """
   elbo = evidence_lower_bound(terms.log_likelihoods, terms.kl)
-  samples = len(terms.log_weights)
+  samples = len(terms.log_ratios)
   found = {
     f'elbo_{likelihood.measure}_nats': elbo,
     f'importance_weighted_{samples}_{likelihood.measure}_nats': importance_weighted_bound(
-      terms.log_weights
+      terms.log_weights()
     ),
   } | parts(terms, likelihood)
   bits = {'bits_per_dimension': -elbo / (dimension * math.log(2.0))}

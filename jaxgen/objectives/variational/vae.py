@@ -1,10 +1,11 @@
-"""Variational autoencoder (Kingma & Welling 2013; K samples and bound of Burda et al. 2016).
+"""Variational autoencoder (Kingma & Welling 2013) and its importance-weighted kin (Burda 2016).
 
 Symbols: x image, z latent code, q(z|x) = N(mean, diag exp(log_variance)) the encoder,
 p(x|z) the decoder's likelihood, p(z) = N(0, I). Logarithms are natural, bounds are in nats.
 """
 
 import math
+from functools import partial
 
 import flax.linen as nn
 import jax
@@ -13,10 +14,20 @@ import ml_collections
 import optax
 
 from jaxgen.datasets.splits import Facts
-from jaxgen.networks import find_network
+from jaxgen.networks import find_activation, find_network
 from jaxgen.objectives import base, figures, optimizers
-from jaxgen.objectives.base import Example, Image, Key, Label, Memory, Metrics, Objective, Params
-from jaxgen.objectives.variational import bounds
+from jaxgen.objectives.base import (
+  Example,
+  Image,
+  Key,
+  Keys,
+  Label,
+  Memory,
+  Metrics,
+  Objective,
+  Params,
+)
+from jaxgen.objectives.variational import bounds, estimators
 from jaxgen.objectives.variational.likelihoods import (
   Likelihood,
   find_likelihood,
@@ -33,6 +44,10 @@ def vae(
   latent: int,
   beta: float = 1.0,
   samples: int = 1,
+  bound: str = 'elbo',
+  gradient: str = 'naive',
+  free_bits: float = 0.0,
+  warm_up_steps: int = 0,
   importance_samples: int = 10,
   log_variance: float = 0.0,
   learn_variance: bool = False,
@@ -48,10 +63,19 @@ def vae(
     latent: dimension of z.
     beta: weight of the KL term; 1 is the bound on log p(x), others are Higgins et al. 2017.
     samples: K of the training bound.
+    bound: that is trained, see `estimators`.
+    gradient: how the encoder's is estimated.
+    free_bits: nats of each dimension's KL, averaged over the batch, that are not worth saving.
+    warm_up_steps: updates over which beta rises linearly from 0.
     importance_samples: K of the importance-weighted bound in `evaluate`, and in its name.
     log_variance: of a Gaussian likelihood, see `observation_model`.
     learn_variance: whether it is learned.
+
+  Raises:
+    ValueError: hyperparameters that do not go together.
   """
+  estimate = estimators.estimator(bound, gradient, samples, free_bits)
+  beta_at = estimators.warm_up(beta, warm_up_steps)
   observed = observation_model(decoder, likelihood, latent, log_variance, learn_variance)
 
   def init(key: Key) -> tuple[Params, Memory]:
@@ -64,19 +88,21 @@ def vae(
     mean, log_variance = jnp.split(encoder.apply(params['encoder'], image), 2)
     return mean, log_variance
 
-  def terms(params: Params, image: Image, key: Key, count: int) -> bounds.Terms:
-    def log_p(z: jax.Array) -> jax.Array:
-      return observed.log_probability(params, image, z)
+  def update(
+    params: Params, memory: Memory, examples: Example, keys: Keys, step: jax.Array
+  ) -> tuple[Params, Memory, Metrics]:
+    weight = beta_at(step)
 
-    return bounds.terms(log_p, *posterior(params, image), key, count)
+    def loss(params: Params, example: Example, key: Key) -> tuple[jax.Array, Metrics]:
+      log_p = partial(observed.log_probability, params, example.image)
+      value, found = estimate(log_p, *posterior(params, example.image), key, weight)
+      return -value, bounds.parts(found, likelihood)
 
-  def loss(params: Params, example: Example, key: Key) -> tuple[jax.Array, Metrics]:
-    found = terms(params, example.image, key, samples)
-    elbo = bounds.evidence_lower_bound(found.log_likelihoods, found.kl, beta)
-    return -elbo, bounds.parts(found, likelihood)
+    return base.descend(loss, optimizer, params, memory, examples, keys)
 
   def evaluate(params: Params, example: Example, key: Key) -> Metrics:
-    found = terms(params, example.image, key, importance_samples)
+    log_p = partial(observed.log_probability, params, example.image)
+    found = bounds.terms(log_p, *posterior(params, example.image), key, importance_samples)
     return bounds.held_out(found, likelihood, math.prod(image_shape))
 
   def encode(params: Params, image: Image, key: Key) -> jax.Array:
@@ -97,7 +123,7 @@ def vae(
   shown |= {'manifold': figures.manifold(decode)} if latent == 2 else {}
   return Objective(
     init,
-    base.descent(loss, optimizer),
+    update,
     evaluate,
     sample,
     encode,
@@ -112,6 +138,8 @@ def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
   hyperparameters = base.arguments(config.objective)
   latent, likelihood = hyperparameters['latent'], hyperparameters.pop('likelihood')
   name, shape = config.network.name, base.arguments(config.network)
+  if 'activation' in shape:
+    shape['activation'] = find_activation(shape['activation'])
   return vae(
     find_network(name, 'Encoder')(2 * latent, **shape),
     find_network(name, 'Decoder')(facts.image_shape, **shape),
