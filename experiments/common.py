@@ -26,6 +26,9 @@ def base(objective: str, dataset: str) -> ml_collections.ConfigDict:
   config.data.validation_fraction = 0.1  # of the training images, where there is no such split
   config.data.test_fraction = 0.2  # of all images, where there is no such split
   config.data.memory_limit = 2**31  # bytes; larger datasets are read by index
+  # Pixels become black or white with the probability of their grey level: static, once, when the
+  # data are read; dynamic, anew each time that a model sees the image.
+  config.data.binarize = 'none'
 
   config.objective = ml_collections.ConfigDict()
   config.objective.name = objective

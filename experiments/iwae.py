@@ -16,6 +16,7 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config.objective.latent = 50
   config.network.hidden = (200, 200)
   config.network.activation = 'tanh'
+  config.data.binarize = 'dynamic'
   config.optimizer = common.optimizer('adam', 1e-3, eps=1e-4)
   config.batch_size = 20
   if dataset == 'digits':

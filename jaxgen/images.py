@@ -3,6 +3,7 @@
 import io
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -14,6 +15,21 @@ from PIL import Image as PillowImage
 def from_uint8(images: jax.Array) -> jax.Array:
   """uint8 0..255 -> float32 in [-1, 1], any shape."""
   return images.astype(jnp.float32) / 127.5 - 1.0
+
+
+def binarized(images: jax.Array, key: jax.Array) -> jax.Array:
+  """uint8 0..255 -> float32, 1 with a probability of pixel / 255 and else -1; any shape."""
+  return jnp.where(jax.random.uniform(key, images.shape) < images / 255.0, 1.0, -1.0)
+
+
+def reader(binarize: str) -> Callable[[jax.Array, jax.Array], jax.Array]:
+  """How models see pixels: uint8 (H, W, C), a key of this look at them -> float32 in [-1, 1].
+
+  Args:
+    binarize: as in config.data.binarize. With 'dynamic' the key decides which pixels are white;
+      otherwise it has no effect.
+  """
+  return binarized if binarize == 'dynamic' else lambda image, key: from_uint8(image)
 
 
 def to_uint8(images: jax.Array) -> jax.Array:

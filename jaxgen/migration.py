@@ -32,7 +32,7 @@ RENAMED = {
 MEASURES = {'bernoulli': 'bernoulli_surrogate', 'gaussian': 'gaussian_density'}
 
 # What was so before it could be chosen: of every config, and of an objective's.
-DEFAULTS = {'evaluation.classifier_weights': '', 'init_from': ''}
+DEFAULTS = {'evaluation.classifier_weights': '', 'init_from': '', 'data.binarize': 'none'}
 OWN_DEFAULTS: dict[str, dict[str, Any]] = {
   'adversarial': {
     'objective.conditional': 'none',

@@ -86,8 +86,8 @@ class Model:
     """
     encode = self._ability('encode')
 
-    def of_one(params: Params, picture: jax.Array, key: Key) -> jax.Array:
-      return encode(params, images.from_uint8(picture), key)
+    def of_one(params: Params, picture: jax.Array, index: jax.Array, key: Key) -> jax.Array:
+      return encode(params, self.evaluation.see(picture, index), key)
 
     return self._each(of_one, self._like_data(pictures), seed)
 
@@ -108,7 +108,8 @@ class Model:
     if not np.isfinite(codes).all():
       raise UserError('some of these codes are not finite')
 
-    def of_one(params: Params, latent: jax.Array, key: Key) -> jax.Array:
+    def of_one(params: Params, latent: jax.Array, index: jax.Array, key: Key) -> jax.Array:
+      del index
       return images.to_uint8(decode(params, latent, key))
 
     return self._each(of_one, codes, seed)
@@ -153,7 +154,7 @@ class Model:
   def _each(self, function: Callable[..., Any], inputs: np.ndarray, seed: int | None) -> np.ndarray:
     root = purpose_key(self.config.seed if seed is None else seed, 'codes')
     call = map_images(
-      lambda params, x, i: function(params, x, jax.random.fold_in(root, i)),
+      lambda params, x, i: function(params, x, i, jax.random.fold_in(root, i)),
       self.config.evaluation.batch_size,
     )
     settled = self.evaluation.settle(self.params)

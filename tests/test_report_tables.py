@@ -77,6 +77,21 @@ def test_means_of_two_definitions_share_no_row(tmp_path: Path) -> None:
   ]  # fmt: skip
 
 
+def test_means_of_pixels_in_black_and_white_share_no_row_with_others(tmp_path: Path) -> None:
+  folders = []
+  for way in ('none', 'static', 'dynamic'):
+    data = {'name': 'digits', 'path': '', 'binarize': way}
+    folder = workdir(tmp_path / way, Number(FID, 1.0), data=data)
+    evaluation = json.loads((folder / 'evaluation.json').read_text())
+    evaluation['ema'] = {'bits_per_dimension': 1.5}
+    (folder / 'evaluation.json').write_text(json.dumps(evaluation))
+    folders.append(folder)
+  found = groups.group([run for path in folders for run in runs.read(path)])
+  rows = tables.plain_rows(found, lambda run: run.evaluation['ema'])
+  assert [row.protocol for row in rows] == ['', 'data.binarize=static', 'data.binarize=dynamic']
+  assert len(tables.plain_rows(found, lambda run: {'training_steps': 3})) == 1
+
+
 def test_equal_values_spread_by_nothing_and_no_products_are_a_dash(tmp_path: Path) -> None:
   assert tables.summarise([[0.1], [0.1], [0.1]]).text == '0.1 ± 0'
   assert tables.Cell(0.9997, 1e-17).text == '0.9997 ± 0'

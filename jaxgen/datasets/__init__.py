@@ -4,6 +4,7 @@ from typing import Any
 
 import ml_collections
 
+from jaxgen.datasets.binary import WAYS, statically_binarized
 from jaxgen.datasets.splits import Dataset
 from jaxgen.errors import UserError, suggest
 
@@ -15,6 +16,9 @@ DEFAULTS = {
   'validation_fraction': 0.1,  # of the training images, where there is no such split
   'test_fraction': 0.2,  # of all images, where there is no such split
   'memory_limit': 2**31,  # bytes; larger datasets are read by index
+  # Pixels become black or white: static, once and for all; dynamic, anew each time that a model
+  # sees the image; none, never.
+  'binarize': 'none',
 }
 
 
@@ -34,12 +38,16 @@ def load(config: ml_collections.ConfigDict) -> Dataset:
   """The dataset that a config's `data` section names.
 
   Raises:
-    UserError: unknown or unprepared dataset, unreadable files, or too few images.
+    UserError: unknown or unprepared dataset, unreadable files, too few images, or an unknown way of
+      making pixels black or white.
   """
+  if config.binarize not in WAYS:
+    raise UserError(f'config.data.binarize={config.binarize!r}; choose one of {", ".join(WAYS)}')
   from jaxgen.datasets import digits, folder, tfds  # image libraries, only where data are read
 
   source = {'digits': digits.digits, 'folder': folder.folder}.get(config.name, tfds.tfds)
-  return source(config)
+  dataset = source(config)
+  return statically_binarized(dataset) if config.binarize == 'static' else dataset
 
 
 def named(name: str, **fields: Any) -> Dataset:

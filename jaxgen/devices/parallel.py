@@ -30,6 +30,7 @@ from jaxgen.objectives.base import (
 )
 
 MOST_CPU_DEVICES = 8  # that a run takes unasked
+LOOK = 'binarize'  # the purpose of what decides which pixels are white
 
 
 class TrainState(NamedTuple):
@@ -110,20 +111,25 @@ def moving_average(
 
 
 def train_step(
-  objective: Objective, seed: int, ema_decay: float, reduction: str = 'mean'
+  objective: Objective,
+  seed: int,
+  ema_decay: float,
+  reduction: str = 'mean',
+  binarize: str = 'none',
 ) -> Callable[[TrainState, Example], tuple[TrainState, Metrics]]:
   """One update on one device's share of a batch: state, examples (B / D) -> state, metrics.
 
   Their images are uint8. Must run under an axis named DEVICES. Keys are those of the images' places
   in the global batch (place = row * D + device, see `shard`), so that the noise does not depend on
-  the device count.
+  the device count. So are those of a dynamic binarization, see `images.reader`.
   """
-  root = purpose_key(seed, 'train')
+  root, looks, see = purpose_key(seed, 'train'), purpose_key(seed, LOOK), pixels.reader(binarize)
 
   def step(state: TrainState, batch: Example) -> tuple[TrainState, Metrics]:
     places = jnp.arange(len(batch.row)) * jax.lax.axis_size(DEVICES) + jax.lax.axis_index(DEVICES)
     keys = image_keys(jax.random.fold_in(root, state.step), places)
-    examples = batch._replace(image=pixels.from_uint8(batch.image))
+    look = image_keys(jax.random.fold_in(looks, state.step), places)
+    examples = batch._replace(image=jax.vmap(see)(batch.image, look))
     with reducing(reduction):
       params, memory, metrics = objective.update(
         state.params, state.memory, examples, keys, state.step
@@ -135,7 +141,11 @@ def train_step(
 
 
 def train_steps(
-  objective: Objective, seed: int, ema_decay: float, reduction: str = 'mean'
+  objective: Objective,
+  seed: int,
+  ema_decay: float,
+  reduction: str = 'mean',
+  binarize: str = 'none',
 ) -> Callable[[TrainState, Example], tuple[TrainState, Metrics]]:
   """Several updates in one dispatch, over all devices of all processes.
 
@@ -147,7 +157,7 @@ def train_steps(
     state, examples (D, S, B / D) with uint8 images -> state after S updates, metrics each (S,).
     The state's buffers are donated.
   """
-  step = train_step(objective, seed, ema_decay, reduction)
+  step = train_step(objective, seed, ema_decay, reduction, binarize)
 
   def steps(state: TrainState, batches: Example) -> tuple[TrainState, Metrics]:
     # A loop of one would still be a while loop, in which XLA compiles for size rather than speed.

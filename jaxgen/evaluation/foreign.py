@@ -46,6 +46,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
   parser.add_argument('--data_path', default='', help='of the folder, or of prepared datasets')
   parser.add_argument('--image_size', type=int, default=0, help='side to resize the data to')
   parser.add_argument('--channels', type=int, choices=(0, 1, 3), default=0, help='1 grey, 3 colour')
+  parser.add_argument('--binarize', default='none', choices=('none', 'static'), help='of the data')
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -87,6 +88,7 @@ def data_of(options: argparse.Namespace) -> ml_collections.ConfigDict:
     path=options.data_path,
     image_size=options.image_size,
     channels=options.channels,
+    binarize=options.binarize,
   )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxgen import images
 from jaxgen.datasets.splits import Rows, Split, subset
-from jaxgen.devices.parallel import examples, image_keys, map_images, purpose_key
+from jaxgen.devices.parallel import LOOK, examples, image_keys, map_images, purpose_key
 from jaxgen.errors import UserError
 from jaxgen.objectives.base import Example, Image, Key, Metrics, Objective, Params, draw_label
 
@@ -35,6 +35,10 @@ class Evaluation:
 
   Randomness comes from the seed, a purpose and the image's index, so that two evaluations of the
   same parameters agree, and sample i is the same whatever the number of samples or devices.
+
+  Attributes:
+    see: uint8 image, its row in its split -> how the model sees it, always the same.
+    settle: params -> params, see `Objective`.
   """
 
   def __init__(
@@ -42,11 +46,16 @@ class Evaluation:
   ) -> None:
     """Of a model that was trained on so many images of each class; () without labels."""
     evaluate_key = purpose_key(config.seed, 'evaluate')
+    look = images.reader(config.data.binarize)
     self._seed, self._conditional = config.seed, objective.conditional
     self._class_counts = class_counts
 
+    def see(image: jax.Array, index: jax.Array) -> Image:
+      # By no seed of the run, so that what is measured of runs is measured on the same pixels.
+      return look(image, jax.random.fold_in(purpose_key(0, LOOK), index))
+
     def measure(params: Params, image: jax.Array, label: jax.Array, index: jax.Array) -> Metrics:
-      example = Example(images.from_uint8(image), label, index)
+      example = Example(see(image, index), label, index)
       return objective.evaluate(params, example, jax.random.fold_in(evaluate_key, index))
 
     def draw(
@@ -56,6 +65,7 @@ class Evaluation:
       image = objective.sample(params, label, jax.random.fold_in(key, index))
       return images.to_uint8(image), jnp.isfinite(image).all()  # NaN becomes a black pixel
 
+    self.see = see
     self._measure = map_images(measure, config.evaluation.batch_size)
     self._draw = map_images(draw, config.evaluation.batch_size)
     self._figures = {name: jax.jit(figure) for name, figure in objective.figures.items()}
@@ -145,7 +155,7 @@ class Evaluation:
     # Else every device that holds the parameters would draw all pictures.
     params = jax.device_get(self.settle(params))
     shown = examples(split, subset(len(split.images), FIGURE_ROWS))
-    shown = shown._replace(image=images.from_uint8(jnp.asarray(shown.image)))
+    shown = shown._replace(image=jax.vmap(self.see)(jnp.asarray(shown.image), shown.row))
     drawn = {name: draw(params, shown, self._figure_key) for name, draw in self._figures.items()}
     for name, figure in drawn.items():
       if not jnp.isfinite(figure).all():

@@ -211,6 +211,8 @@ def plain_rows(groups: Groups, look: Callable[[Run], dict[str, Any]]) -> list[Ro
 def definition(name: str, run: Run) -> str:
   """What tells a mean from others of its name, '' where the name says it all."""
   fields = DEFINED_BY.get(name, ())
+  if run.config.get('data.binarize', 'none') != 'none' and name in run.evaluation.get('ema', {}):
+    fields += ('data.binarize',)
   return ', '.join(f'{field}={run.config[field]}' for field in fields if field in run.config)
 
 

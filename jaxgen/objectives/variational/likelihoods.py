@@ -55,15 +55,20 @@ LIKELIHOODS = {
 }
 
 
-def find_likelihood(name: str) -> Likelihood:
-  """The likelihood that `objective.likelihood` names.
+def find_likelihood(name: str, binarize: str = 'none') -> Likelihood:
+  """The likelihood that `objective.likelihood` names, of pixels as config.data.binarize has them.
+
+  On pixels that are black or white a Bernoulli likelihood is no surrogate but a probability.
 
   Raises:
     ValueError: there is none of this name.
   """
   if name not in LIKELIHOODS:
     raise ValueError(f'objective.likelihood={name!r}; choose one of {", ".join(LIKELIHOODS)}')
-  return LIKELIHOODS[name]
+  found = LIKELIHOODS[name]
+  if name == 'bernoulli' and binarize != 'none':
+    return found._replace(measure=f'{binarize}_bernoulli')
+  return found
 
 
 class ObservationModel(NamedTuple):

@@ -182,7 +182,7 @@ def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
     ),
     optimizers.find_optimizer(**config.optimizer, num_steps=config.num_steps),
     optimizers.find_optimizer(**config.posterior_optimizer, num_steps=config.num_steps),
-    find_likelihood(likelihood),
+    find_likelihood(likelihood, config.data.binarize),
     facts.image_shape,
     facts.training_images,
     **hyperparameters,

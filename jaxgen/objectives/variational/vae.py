@@ -144,7 +144,7 @@ def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
     find_network(name, 'Encoder')(2 * latent, **shape),
     find_network(name, 'Decoder')(facts.image_shape, **shape),
     optimizers.find_optimizer(**config.optimizer, num_steps=config.num_steps),
-    find_likelihood(likelihood),
+    find_likelihood(likelihood, config.data.binarize),
     facts.image_shape,
     **hyperparameters,
     importance_samples=config.evaluation.importance_samples,
