@@ -176,8 +176,8 @@ def test_no_key_is_used_twice(experiment: str) -> None:
   check_keys(on_one_device(model), params, memory, looked_at(), keys)
   check_keys(model.evaluate, params, example(looked_at(1).image[0]), key)
   check_keys(model.sample, params, jnp.int32(3), key)
-  for figure in model.figures.values():
-    check_keys(figure, params, looked_at(3), key)
+  for shown in (*model.figures.values(), *filter(None, [model.diagnose])):
+    check_keys(shown, params, looked_at(3), key)
 
 
 def normal(key: Key) -> jax.Array:
@@ -260,6 +260,14 @@ def test_figures_are_finite_pictures(experiment: str) -> None:
     assert pictures.shape[2:] == SHAPE, name
     assert np.isfinite(pictures).all(), name
     assert np.std(pictures, axis=(2, 3, 4)).min() > 0, f'{name} has a blank picture'
+
+
+def test_diagnosis_is_finite_numbers(experiment: str) -> None:
+  diagnose = built(experiment).diagnose
+  if diagnose:
+    found = jax.jit(diagnose)(two_updates(experiment, 1)[0].params, looked_at(), jax.random.key(0))
+    assert {(value.shape, value.dtype) for value in found.values()} == {((), jnp.dtype('float32'))}
+    assert all(np.isfinite(value) for value in found.values())
 
 
 def improves(model: Objective, step: Any, name: str) -> None:

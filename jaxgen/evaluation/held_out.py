@@ -19,6 +19,7 @@ from jaxgen.objectives.base import Example, Image, Key, Metrics, Objective, Para
 
 FIGURE_ROWS = 8  # images that an objective's own figures show
 GRID = 100  # samples in a sheet
+DIAGNOSED = 1000  # most images that are looked at together
 SAY_EVERY = 10.0  # seconds
 
 # Purposes of samples: a step that was chosen for its samples must be judged by others.
@@ -70,13 +71,16 @@ class Evaluation:
     self._draw = map_images(draw, config.evaluation.batch_size)
     self._figures = {name: jax.jit(figure) for name, figure in objective.figures.items()}
     self._figure_key = purpose_key(config.seed, 'figures')
+    self._diagnose = jax.jit(objective.diagnose) if objective.diagnose else None
+    self._diagnose_key = purpose_key(config.seed, 'diagnose')
     settle, settle_key = objective.settle, purpose_key(config.seed, 'settle')
     self.settle = jax.jit(partial(settle, key=settle_key)) if settle else lambda params: params
 
   def measure(self, params: Params, split: Split, size: int | None = None) -> dict[str, float]:
     """Means of the objective's metrics over a split, or `size` images of it, in float64.
 
-    An image's index is its row in the split, however many are looked at.
+    An image's index is its row in the split, however many are looked at. With its diagnosis of up
+    to DIAGNOSED of them, where it has one.
 
     Raises:
       UserError: a mean is not finite.
@@ -90,8 +94,22 @@ class Evaluation:
       for name, values in chunk.items():
         totals[name] = totals.get(name, 0.0) + float(np.sum(values, dtype=np.float64))
     means = {name: total / len(rows) for name, total in totals.items()}
+    means |= self._diagnosis(params, split, rows)
     require_finite(means, 'in evaluation')
     return means
+
+  def _diagnosis(self, params: Params, split: Split, rows: np.ndarray) -> dict[str, float]:
+    """What the objective says of some of these images together, {} where it says nothing."""
+    if not self._diagnose:
+      return {}
+    some = self._seen(split, rows[subset(len(rows), DIAGNOSED)])
+    found = self._diagnose(jax.device_get(self.settle(params)), some, self._diagnose_key)
+    return {name: float(value) for name, value in found.items()}
+
+  def _seen(self, split: Split, rows: np.ndarray) -> Example:
+    """These examples as the model sees them."""
+    shown = examples(split, rows)
+    return shown._replace(image=jax.vmap(self.see)(jnp.asarray(shown.image), shown.row))
 
   def samples(
     self,
@@ -154,8 +172,7 @@ class Evaluation:
     """
     # Else every device that holds the parameters would draw all pictures.
     params = jax.device_get(self.settle(params))
-    shown = examples(split, subset(len(split.images), FIGURE_ROWS))
-    shown = shown._replace(image=jax.vmap(self.see)(jnp.asarray(shown.image), shown.row))
+    shown = self._seen(split, subset(len(split.images), FIGURE_ROWS))
     drawn = {name: draw(params, shown, self._figure_key) for name, draw in self._figures.items()}
     for name, figure in drawn.items():
       if not jnp.isfinite(figure).all():

@@ -55,6 +55,8 @@ class Objective(NamedTuple):
     decode: params, latent, key -> image.
     figures: name -> (params, examples (N,), key) -> pictures (rows, columns, H, W, C): what else of
       this model is worth looking at in TensorBoard.
+    diagnose: params, examples (N,), key -> metrics of many held-out examples at once, which are
+      no means over examples.
     settle: params, key -> params as all of the above but `init` and `update` want them, made once
       for many images: say, with standing statistics of a batch normalisation.
     networks: the Flax modules by their names.
@@ -72,6 +74,7 @@ class Objective(NamedTuple):
   encode: Callable[[Params, Image, Key], jax.Array] | None = None
   decode: Callable[[Params, jax.Array, Key], Image] | None = None
   figures: Mapping[str, Callable[[Params, Example, Key], jax.Array]] = MappingProxyType({})
+  diagnose: Callable[[Params, Example, Key], Metrics] | None = None
   settle: Callable[[Params, Key], Params] | None = None
   networks: Mapping[str, nn.Module] = MappingProxyType({})
   averaged: Any = True

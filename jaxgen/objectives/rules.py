@@ -17,7 +17,7 @@ from jaxgen.objectives.base import DEVICES, Example, Objective
 
 
 def check(objective: Objective, config: ml_collections.ConfigDict, facts: Facts) -> None:
-  """Traces `init`, `update`, `evaluate` and `sample`, and codes where there are any.
+  """Traces `init`, `update`, `evaluate` and `sample`, and codes and diagnosis where there are any.
 
   Raises:
     UserError: one of them breaks a rule, which the message names.
@@ -38,6 +38,11 @@ def check(objective: Objective, config: ml_collections.ConfigDict, facts: Facts)
     *after, metrics = jax.eval_shape(update, params, memory, share, keys, label)
     require_same(name, state, tuple(after))
     found = jax.eval_shape(objective.evaluate, params, Example(image, label, label), key)
+    if objective.diagnose:
+      some = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((2, *leaf.shape[2:]), leaf.dtype), share
+      )
+      found |= jax.eval_shape(objective.diagnose, params, some, key)
     for metric, value in {**metrics, **found}.items():
       if value.shape:
         raise UserError(f'objective {name!r}: the metric {metric!r} is {value}, not one number')

@@ -27,7 +27,7 @@ from jaxgen.objectives.base import (
   Objective,
   Params,
 )
-from jaxgen.objectives.variational import bounds, estimators
+from jaxgen.objectives.variational import bounds, diagnosis, estimators
 from jaxgen.objectives.variational.likelihoods import (
   Likelihood,
   find_likelihood,
@@ -105,6 +105,10 @@ def vae(
     found = bounds.terms(log_p, *posterior(params, example.image), key, importance_samples)
     return bounds.held_out(found, likelihood, math.prod(image_shape))
 
+  def diagnose(params: Params, examples: Example, key: Key) -> Metrics:
+    each = jax.vmap(posterior, in_axes=(None, 0))(params, examples.image)
+    return diagnosis.diagnose(*each, key)
+
   def encode(params: Params, image: Image, key: Key) -> jax.Array:
     """The mean of q(z|x)."""
     del key
@@ -129,6 +133,7 @@ def vae(
     encode,
     decode,
     figures=shown,
+    diagnose=diagnose,
     networks={'encoder': encoder, 'decoder': decoder},
   )
 
