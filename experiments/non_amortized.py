@@ -8,7 +8,8 @@ from experiments import common, vae
 def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config = vae.get_config(dataset)
   config.objective.name = 'non_amortized'
-  for field in ('beta', 'samples', 'bound', 'gradient', 'free_bits', 'warm_up_steps'):
+  amortized = ('beta', 'samples', 'bound', 'gradient', 'free_bits', 'warm_up_steps')
+  for field in (*amortized, 'posterior', 'flows'):
     del config.objective[field]
   config.objective.inference_steps = 5  # of a posterior, each time that its image is seen
   config.posterior_optimizer = common.optimizer('adam', 0.1)

@@ -42,6 +42,8 @@ OWN_DEFAULTS: dict[str, dict[str, Any]] = {
     'sampler.truncation': 0.0,
   },
   'vae': {
+    'objective.posterior': 'diagonal',
+    'objective.flows': 0,
     'objective.bound': 'elbo',
     'objective.gradient': 'naive',
     'objective.free_bits': 0.0,

@@ -1,4 +1,4 @@
-"""Bounds on log p(x), in nats, from samples of a Gaussian posterior q(z|x)."""
+"""Bounds on log p(x), in nats, from samples of a posterior q(z|x), Gaussian or by a flow of one."""
 
 import math
 from collections.abc import Callable
@@ -11,6 +11,8 @@ from jax.scipy.special import logsumexp
 from jaxgen.objectives.base import Key, Metrics
 from jaxgen.objectives.distributions import gaussian_kl, log_normal
 from jaxgen.objectives.variational.likelihoods import Likelihood
+
+Flow = Callable[[jax.Array], tuple[jax.Array, jax.Array]]  # z_0 -> z, log |det dz/dz_0|
 
 
 def reparameterize(mean: jax.Array, log_variance: jax.Array, noise: jax.Array) -> jax.Array:
@@ -34,7 +36,7 @@ class Terms(NamedTuple):
   Attributes:
     log_likelihoods: (K,), log p(x|z_k).
     log_ratios: (K,), log p(z_k) - log q(z_k|x).
-    kl: (), KL(q(z|x) || p(z)), in closed form.
+    kl: (), KL(q(z|x) || p(z)), in closed form where q is a Gaussian, and else of the samples.
   """
 
   log_likelihoods: jax.Array
@@ -52,34 +54,45 @@ def terms(
   log_variance: jax.Array,
   key: Key,
   samples: int,
+  flow: Flow | None = None,
 ) -> Terms:
-  """The terms from samples of q(z|x) = N(mean, diag exp(log_variance)) under p(z) = N(0, I).
+  """The terms from samples of q(z|x) under p(z) = N(0, I).
 
   Args:
     log_p: z -> log p(x|z).
-    mean: (latent,).
-    log_variance: (latent,).
+    mean: (latent,), of the Gaussian that q is, or that its flow begins with.
+    log_variance: (latent,), the logs of the diagonal of its covariance.
     key: of the samples.
     samples: K.
+    flow: what takes its samples to those of q.
   """
   z = draw(mean, log_variance, key, samples)
-  return terms_at(z, log_p, mean, log_variance)
+  return terms_at(z, log_p, mean, log_variance, flow)
 
 
 def draw(mean: jax.Array, log_variance: jax.Array, key: Key, samples: int) -> jax.Array:
-  """K samples of q(z|x), (K, latent)."""
+  """K samples of a Gaussian, (K, latent)."""
   noise = jax.random.normal(key, (samples, *mean.shape))
   return jax.vmap(reparameterize, in_axes=(None, None, 0))(mean, log_variance, noise)
 
 
 def terms_at(
-  z: jax.Array, log_p: Callable[[jax.Array], jax.Array], mean: jax.Array, log_variance: jax.Array
+  z: jax.Array,
+  log_p: Callable[[jax.Array], jax.Array],
+  mean: jax.Array,
+  log_variance: jax.Array,
+  flow: Flow | None = None,
 ) -> Terms:
-  """The terms from given samples of q(z|x), (K, latent)."""
+  """The terms from given samples of the Gaussian, (K, latent)."""
+  log_q = jax.vmap(log_normal, in_axes=(0, None, None))(z, mean, log_variance)
+  if flow:
+    z, log_determinants = jax.vmap(flow)(z)
+    log_q -= log_determinants
   standard = jnp.zeros_like(mean)
   log_prior = jax.vmap(log_normal, in_axes=(0, None, None))(z, standard, standard)
-  log_q = jax.vmap(log_normal, in_axes=(0, None, None))(z, mean, log_variance)
-  return Terms(jax.vmap(log_p)(z), log_prior - log_q, gaussian_kl(mean, log_variance))
+  log_ratios = log_prior - log_q
+  kl = -log_ratios.mean() if flow else gaussian_kl(mean, log_variance)
+  return Terms(jax.vmap(log_p)(z), log_ratios, kl)
 
 
 def parts(terms: Terms, likelihood: Likelihood) -> Metrics:

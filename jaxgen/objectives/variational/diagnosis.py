@@ -30,15 +30,21 @@ def diagnose(means: jax.Array, log_variances: jax.Array, key: Key) -> Metrics:
     mean KL is above USED; the information and the distance, in nats; and whether the posterior has
     collapsed, that is, no dimension is active. N is in the names of what depends on it.
   """
-  active = jnp.sum(means.var(axis=0) > ACTIVE)
   kl = jax.vmap(jax.vmap(gaussian_kl))(means, log_variances).mean(axis=0)
   information = mutual_information(means, log_variances, key)
   images = len(means)
   return {
-    'active_units': active.astype(jnp.float32),
     'used_dimensions': jnp.sum(kl > USED).astype(jnp.float32),
     f'mutual_information_{images}_nats': information,
     f'kl_of_aggregate_{images}_nats': kl.sum() - information,
+  } | activity(means)
+
+
+def activity(codes: jax.Array) -> Metrics:
+  """How many dimensions of codes (N, latent) vary by more than ACTIVE, and whether none does."""
+  active = jnp.sum(codes.var(axis=0) > ACTIVE)
+  return {
+    'active_units': active.astype(jnp.float32),
     'collapsed': (active == 0).astype(jnp.float32),
   }
 

@@ -21,11 +21,11 @@ import jax.numpy as jnp
 from jaxgen.objectives.base import DEVICES, EXAMPLES, Key
 from jaxgen.objectives.distributions import gaussian_kl
 from jaxgen.objectives.variational import bounds
-from jaxgen.objectives.variational.bounds import Terms
+from jaxgen.objectives.variational.bounds import Flow, Terms
 
 Beta = float | jax.Array
 LogP = Callable[[jax.Array], jax.Array]  # z -> log p(x|z)
-Estimate = Callable[[LogP, jax.Array, jax.Array, Key, Beta], tuple[jax.Array, Terms]]
+Estimate = Callable[..., tuple[jax.Array, Terms]]
 
 BOUNDS = ('elbo', 'importance_weighted')
 GRADIENTS = ('naive', 'sticking_the_landing', 'doubly_reparameterised')
@@ -34,9 +34,10 @@ GRADIENTS = ('naive', 'sticking_the_landing', 'doubly_reparameterised')
 def estimator(
   bound: str = 'elbo', gradient: str = 'naive', samples: int = 1, free_bits: float = 0.0
 ) -> Estimate:
-  """log p(x|z), mean and log variance of q(z|x), key, beta -> the bound in nats, its terms.
+  """log p(x|z), mean and log variance of q(z|x), key, beta, flow -> the bound in nats, its terms.
 
-  The value is the bound's whatever the gradient, which is what differentiating it gives.
+  With a flow (see `bounds.terms`), only the naive gradient can be had, and no free bits. The value
+  is the bound's whatever the gradient, which is what differentiating it gives.
 
   Args:
     bound: 'elbo' or 'importance_weighted'.
@@ -50,7 +51,12 @@ def estimator(
   require_fitting(bound, gradient, free_bits)
 
   def estimate(
-    log_p: LogP, mean: jax.Array, log_variance: jax.Array, key: Key, beta: Beta
+    log_p: LogP,
+    mean: jax.Array,
+    log_variance: jax.Array,
+    key: Key,
+    beta: Beta,
+    flow: Flow | None = None,
   ) -> tuple[jax.Array, Terms]:
     q = mean, log_variance
     z = bounds.draw(*q, key, samples)
@@ -58,7 +64,7 @@ def estimator(
       q = jax.lax.stop_gradient(q)
     if gradient == 'doubly_reparameterised':
       z = doubly_reparameterise(z, bounds.terms_at(z, log_p, *q), beta)
-    terms = bounds.terms_at(z, log_p, *q)
+    terms = bounds.terms_at(z, log_p, *q, flow)
     if bound == 'importance_weighted':
       return bounds.importance_weighted_bound(terms.log_weights(beta)), terms
     if gradient != 'naive':

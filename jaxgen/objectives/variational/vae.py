@@ -1,7 +1,8 @@
 """Variational autoencoder (Kingma & Welling 2013) and its importance-weighted kin (Burda 2016).
 
-Symbols: x image, z latent code, q(z|x) = N(mean, diag exp(log_variance)) the encoder,
-p(x|z) the decoder's likelihood, p(z) = N(0, I). Logarithms are natural, bounds are in nats.
+Symbols: x image, z latent code, q(z|x) the posterior that the encoder gives, by default
+N(mean, diag exp(log_variance)), p(x|z) the decoder's likelihood, p(z) = N(0, I). Logarithms are
+natural, bounds are in nats.
 """
 
 import math
@@ -27,7 +28,7 @@ from jaxgen.objectives.base import (
   Objective,
   Params,
 )
-from jaxgen.objectives.variational import bounds, diagnosis, estimators
+from jaxgen.objectives.variational import bounds, diagnosis, estimators, posteriors
 from jaxgen.objectives.variational.likelihoods import (
   Likelihood,
   find_likelihood,
@@ -44,6 +45,8 @@ def vae(
   latent: int,
   beta: float = 1.0,
   samples: int = 1,
+  posterior: str = 'diagonal',
+  flows: int = 0,
   bound: str = 'elbo',
   gradient: str = 'naive',
   free_bits: float = 0.0,
@@ -52,10 +55,10 @@ def vae(
   log_variance: float = 0.0,
   learn_variance: bool = False,
 ) -> Objective:
-  """Amortised inference with a Gaussian encoder.
+  """Amortised inference.
 
   Args:
-    encoder: image -> (2 latent,), mean and log variance of q(z|x).
+    encoder: image -> what the posterior is made of, as many numbers as it wants.
     decoder: (latent,) -> (H, W, C), the likelihood's parameters.
     optimizer: of encoder and decoder together.
     likelihood: p(x|z).
@@ -63,6 +66,8 @@ def vae(
     latent: dimension of z.
     beta: weight of the KL term; 1 is the bound on log p(x), others are Higgins et al. 2017.
     samples: K of the training bound.
+    posterior: family of q(z|x), see `posteriors`.
+    flows: steps from a Gaussian to q(z|x).
     bound: that is trained, see `estimators`.
     gradient: how the encoder's is estimated.
     free_bits: nats of each dimension's KL, averaged over the batch, that are not worth saving.
@@ -74,19 +79,25 @@ def vae(
   Raises:
     ValueError: hyperparameters that do not go together.
   """
+  family = posteriors.find_posterior(posterior, latent, flows)
+  if flows and (gradient != 'naive' or free_bits):
+    raise ValueError(
+      f'objective.posterior={posterior} is known at its own samples alone: set '
+      'objective.gradient=naive and objective.free_bits=0'
+    )
   estimate = estimators.estimator(bound, gradient, samples, free_bits)
   beta_at = estimators.warm_up(beta, warm_up_steps)
   observed = observation_model(decoder, likelihood, latent, log_variance, learn_variance)
 
   def init(key: Key) -> tuple[Params, Memory]:
-    encoder_key, decoder_key = jax.random.split(key)
-    params = {'encoder': encoder.init(encoder_key, jnp.zeros(image_shape))}
-    params |= observed.init(decoder_key)
+    keys = jax.random.split(key, 3 if family.init else 2)
+    params = {'encoder': encoder.init(keys[0], jnp.zeros(image_shape))}
+    params |= observed.init(keys[1])
+    params |= {'flow': family.init(keys[2])} if family.init else {}
     return params, optimizer.init(params)
 
-  def posterior(params: Params, image: Image) -> tuple[jax.Array, jax.Array]:
-    mean, log_variance = jnp.split(encoder.apply(params['encoder'], image), 2)
-    return mean, log_variance
+  def infer(params: Params, image: Image) -> tuple[jax.Array, jax.Array, bounds.Flow | None]:
+    return family.parts(params.get('flow'), encoder.apply(params['encoder'], image))
 
   def update(
     params: Params, memory: Memory, examples: Example, keys: Keys, step: jax.Array
@@ -95,24 +106,29 @@ def vae(
 
     def loss(params: Params, example: Example, key: Key) -> tuple[jax.Array, Metrics]:
       log_p = partial(observed.log_probability, params, example.image)
-      value, found = estimate(log_p, *posterior(params, example.image), key, weight)
+      *gaussian, flow = infer(params, example.image)
+      value, found = estimate(log_p, *gaussian, key, weight, flow)
       return -value, bounds.parts(found, likelihood)
 
     return base.descend(loss, optimizer, params, memory, examples, keys)
 
   def evaluate(params: Params, example: Example, key: Key) -> Metrics:
     log_p = partial(observed.log_probability, params, example.image)
-    found = bounds.terms(log_p, *posterior(params, example.image), key, importance_samples)
+    *gaussian, flow = infer(params, example.image)
+    found = bounds.terms(log_p, *gaussian, key, importance_samples, flow)
     return bounds.held_out(found, likelihood, math.prod(image_shape))
 
   def diagnose(params: Params, examples: Example, key: Key) -> Metrics:
-    each = jax.vmap(posterior, in_axes=(None, 0))(params, examples.image)
-    return diagnosis.diagnose(*each, key)
+    if flows:
+      return diagnosis.activity(jax.vmap(lambda image: encode(params, image, key))(examples.image))
+    gaussians = jax.vmap(lambda image: infer(params, image)[:2])(examples.image)
+    return diagnosis.diagnose(*gaussians, key)
 
   def encode(params: Params, image: Image, key: Key) -> jax.Array:
-    """The mean of q(z|x)."""
+    """The mean of q(z|x), or what its flow makes of the mean that it begins with."""
     del key
-    return posterior(params, image)[0]
+    mean, _, flow = infer(params, image)
+    return flow(mean)[0] if flow else mean
 
   def decode(params: Params, z: jax.Array, key: Key) -> Image:
     """The mean of p(x|z)."""
@@ -142,11 +158,12 @@ def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
   """The VAE that a config describes."""
   hyperparameters = base.arguments(config.objective)
   latent, likelihood = hyperparameters['latent'], hyperparameters.pop('likelihood')
+  family = posteriors.find_posterior(hyperparameters['posterior'], latent, hyperparameters['flows'])
   name, shape = config.network.name, base.arguments(config.network)
   if 'activation' in shape:
     shape['activation'] = find_activation(shape['activation'])
   return vae(
-    find_network(name, 'Encoder')(2 * latent, **shape),
+    find_network(name, 'Encoder')(family.outputs, **shape),
     find_network(name, 'Decoder')(facts.image_shape, **shape),
     optimizers.find_optimizer(**config.optimizer, num_steps=config.num_steps),
     find_likelihood(likelihood, config.data.binarize),
