@@ -63,8 +63,8 @@ class Objective(NamedTuple):
     averaged: which of the params the moving average smooths, True or False for each part of a
       prefix of their tree; the others are taken as they are.
     conditional: whether `sample` looks at its label.
-    warn: updates done, means of the metrics of `update` since the last log, as numbers -> sentences
-      on what has gone wrong; each is said once in a run.
+    warn: updates done, means of the metrics of `update` since the last log or of held-out images
+      -> sentences on what has gone wrong; each is said once in a run.
   """
 
   init: Callable[[Key], tuple[Params, Memory]]

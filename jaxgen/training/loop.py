@@ -155,7 +155,11 @@ class Run:
     costs = self.speed.until(step) | {'peak_memory_bytes': cost.peak_memory()}
     self.writer.scalars(step, means | costs)
     self.requests.say(progress(step, self.config, costs, means))
-    for sentence in self.model.warn(step, {n.removeprefix(TRAIN): v for n, v in means.items()}):
+    self.warn(step, {name.removeprefix(TRAIN): value for name, value in means.items()})
+
+  def warn(self, step: int, means: dict[str, float]) -> None:
+    """Says what the model sees gone wrong."""
+    for sentence in self.model.warn(step, means):
       if self.writer.warning(step, sentence):
         self.requests.say(f'Warning at step {step}: {sentence}')
 
@@ -182,8 +186,7 @@ class Run:
     Distances are to the training images: validation images are few, test images not for training.
     """
     began = time.monotonic()
-    validation = self.dataset.validation
-    size = self.config.evaluation.validation_images
+    validation, size = self.dataset.validation, self.config.evaluation.validation_images
     means = self.evaluation.measure(state.ema, validation, size)
     found = {VALIDATION + name: value for name, value in means.items()}
     samples, scores = self.draw(state.ema)
@@ -197,8 +200,9 @@ class Run:
     self.writer.scalars(step, found | scores)
     self.speed.look()
     seconds = time.monotonic() - began
-    shown = means | dict(itertools.islice(scores.items(), 1))
-    self.requests.say(f'step {step}: validation {summary(shown)} ({seconds:.1f} s)')
+    shown = summary(means | dict(itertools.islice(scores.items(), 1)))
+    self.requests.say(f'step {step}: validation {shown} ({seconds:.1f} s)')
+    self.warn(step, means)
     self.speed.pause(seconds)
 
   def draw(self, params: base.Params) -> tuple[np.ndarray, dict[str, float]]:
@@ -292,6 +296,5 @@ def progress(
 
 def summary(means: dict[str, float]) -> str:
   """Metrics as one line of text."""
-  return '  '.join(
-    f'{name.removeprefix(TRAIN).removeprefix(SCORE)} {value:.4g}' for name, value in means.items()
-  )
+  names = (name.removeprefix(TRAIN).removeprefix(SCORE) for name in means)
+  return '  '.join(f'{name} {value:.4g}' for name, value in zip(names, means.values(), strict=True))

@@ -11,7 +11,7 @@ from jaxgen import configuration
 from jaxgen.datasets import splits
 from jaxgen.evaluation.held_out import DIAGNOSED, Evaluation
 from jaxgen.objectives.base import Example, Key, Metrics, Objective
-from jaxgen.objectives.variational.diagnosis import diagnose, mutual_information
+from jaxgen.objectives.variational.diagnosis import diagnose, mutual_information, warn
 from tests.examples import EXPERIMENTS
 
 RNG = np.random.default_rng(0)
@@ -90,3 +90,12 @@ def test_held_out_means_come_with_the_diagnosis_of_many_images() -> None:
     assert found['pixel'] == 1.0
     assert found['row'] == np.mean(splits.subset(1200, size or 1200))
     assert found == evaluation.measure({}, splits.Split(images), size)
+
+
+def test_a_collapsed_posterior_is_said_in_words() -> None:
+  """From the held-out numbers of codes that are all alike, and of no others."""
+  for means, expected in ((jnp.zeros((50, 2)), 1), (jnp.asarray(RNG.normal(size=(50, 2))), 0)):
+    found = diagnose(means, jnp.zeros((50, 2)), jax.random.key(0))
+    said = warn(0, {name: float(value) for name, value in found.items()})
+    assert [sentence[:27] for sentence in said] == ['the posterior has collapsed'] * expected
+  assert warn(0, {'loss': 1.0}) == []

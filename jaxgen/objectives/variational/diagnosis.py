@@ -1,6 +1,7 @@
 """What the codes of many images are used for, from the Gaussian posteriors of all of them."""
 
 import math
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -47,6 +48,17 @@ def activity(codes: jax.Array) -> Metrics:
     'active_units': active.astype(jnp.float32),
     'collapsed': (active == 0).astype(jnp.float32),
   }
+
+
+def warn(step: int, means: Mapping[str, float]) -> list[str]:
+  """A sentence where the posterior has collapsed."""
+  del step
+  if not means.get('collapsed'):
+    return []
+  return [
+    'the posterior has collapsed: no dimension of the code tells images apart; try '
+    'objective.warm_up_steps, objective.free_bits or a smaller objective.beta'
+  ]
 
 
 def mutual_information(means: jax.Array, log_variances: jax.Array, key: Key) -> jax.Array:

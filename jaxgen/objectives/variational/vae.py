@@ -151,6 +151,7 @@ def vae(
     figures=shown,
     diagnose=diagnose,
     networks={'encoder': encoder, 'decoder': decoder},
+    warn=diagnosis.warn,
   )
 
 
