@@ -78,7 +78,7 @@ def test_generator_learns_through_the_translation_and_samples_are_not_moved() ->
   plain, moving = (
     objectives.find_objective(config(translation=pixels), facts((8, 8, 1))) for pixels in (0, 3)
   )
-  params, memory = plain.init(jax.random.key(0))
+  params, memory = jax.jit(plain.init)(jax.random.key(0))
   images, keys = jnp.zeros((4, 8, 8, 1)), jax.random.split(jax.random.key(1), 4)
   found = [jax.jit(on_one_device(m))(params, memory, images, keys) for m in (plain, moving)]
   for after, _, metrics in found:
@@ -86,7 +86,7 @@ def test_generator_learns_through_the_translation_and_samples_are_not_moved() ->
     kernels = [tree['generator']['params']['Dense_0']['kernel'] for tree in (params, after)]
     assert np.abs(kernels[0] - kernels[1]).max() > 0.0
   assert found[0][2]['generator/loss'] != found[1][2]['generator/loss']
-  draws = [m.sample(params, jnp.int32(-1), jax.random.key(2)) for m in (plain, moving)]
+  draws = [jax.jit(m.sample)(params, jnp.int32(-1), jax.random.key(2)) for m in (plain, moving)]
   np.testing.assert_array_equal(*draws)
 
 
@@ -115,7 +115,7 @@ def test_probability_is_remembered_and_is_that_of_the_next_update() -> None:
   fields.critic_optimizer.learning_rate, fields.optimizer.learning_rate = 0.02, 0.0
   fields.batch_size = 5000
   model = objectives.find_objective(fields, facts((8, 8, 1)))
-  params, memory = model.init(jax.random.key(0))
+  params, memory = jax.jit(model.init)(jax.random.key(0))
   step, images, expected = jax.jit(on_one_device(model)), jnp.full((4, 8, 8, 1), 0.9), 0.0
   signs = []
   for number in range(30):

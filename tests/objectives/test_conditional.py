@@ -145,10 +145,11 @@ def test_any_way_of_taking_labels_is_played_under_a_constraint(way: str, constra
   fields = adversarial_config(conditional=way, constraint=constraint, loss='relativistic')
   model = objectives.find_objective(fields, facts(SHAPE, classes=CLASSES))
   assert model.conditional
-  params, _ = model.init(jax.random.key(0))
+  params, _ = jax.jit(model.init)(jax.random.key(0))
   given = example(jnp.full(SHAPE, 0.25), 1)
+  evaluate = jax.jit(model.evaluate)
   found, other = (
-    model.evaluate(params, one, jax.random.key(1)) for one in (given, example(given.image, 2))
+    evaluate(params, one, jax.random.key(1)) for one in (given, example(given.image, 2))
   )
   assert ('class_nats' in found) == (way == 'auxiliary')
   assert ('penalty' in found) == (constraint == 'r1')

@@ -116,7 +116,7 @@ def test_vectors_follow_the_critic_and_are_held_in_evaluation() -> None:
   fields = config(critic_steps=2)
   fields.critic_optimizer.learning_rate = 0.0
   model = objectives.find_objective(fields, facts(SHAPE))
-  params, memory = model.init(jax.random.key(0))
+  params, memory = jax.jit(model.init)(jax.random.key(0))
   images, keys = jnp.zeros((4, *SHAPE)), jax.random.split(jax.random.key(1), 4)
   after, memory, metrics = jax.jit(on_one_device(model))(params, memory, images, keys)
   critic = params['critic']

@@ -84,7 +84,7 @@ def played(updates: int, **fields: Any) -> tuple[list[str], dict[str, float]]:
   config.network.name, config.network.hidden = 'mlp', (16,)
   config.optimizer.learning_rate, config.critic_optimizer.learning_rate = 0.0, 0.02
   model = objectives.find_objective(config, facts((2, 2, 1)))
-  params, memory = model.init(jax.random.key(0))
+  params, memory = jax.jit(model.init)(jax.random.key(0))
   images = 1.0 + 0.1 * jax.random.normal(jax.random.key(1), (16, 2, 2, 1))
   step = jax.jit(on_one_device(model))
   for number in range(updates):
