@@ -223,3 +223,17 @@ def test_terms_of_a_batch_of_samples_are_the_densities_of_scipy() -> None:
   ratio = stats.norm.logpdf(z) - stats.norm(0.4, np.exp(-0.15)).logpdf(z)
   expected = stats.norm(z, 1.0).logpdf(X) + 0.3 * ratio
   np.testing.assert_allclose(found.log_weights(0.3), expected[:, 0], rtol=1e-5)
+
+
+def test_a_decoder_sees_so_many_samples_at_once_however_many_there_are() -> None:
+  """Pixels of all 250 are nowhere together in the program, and the values are the same."""
+  z, q = jnp.linspace(-1.0, 1.0, 250)[:, None], (jnp.zeros(1), jnp.zeros(1))
+
+  def log_p(z: jax.Array) -> jax.Array:
+    return distributions.log_normal(jnp.ones(333), jnp.tile(z, 333), jnp.zeros(333))
+
+  program = str(jax.make_jaxpr(lambda z: bounds.terms_at(z, log_p, *q))(z))
+  assert f'f32[{bounds.AT_ONCE},333]' in program
+  assert 'f32[250,333]' not in program
+  found = bounds.terms_at(z, log_p, *q).log_likelihoods
+  np.testing.assert_allclose(found, jax.vmap(log_p)(z), rtol=1e-6)

@@ -12,6 +12,7 @@ from jaxgen.objectives.base import Key, Metrics
 from jaxgen.objectives.distributions import gaussian_kl, log_normal
 from jaxgen.objectives.variational.likelihoods import Likelihood
 
+AT_ONCE = 100  # samples that a decoder sees together, so that its memory does not grow with K
 Flow = Callable[[jax.Array], tuple[jax.Array, jax.Array]]  # z_0 -> z, log |det dz/dz_0|
 
 
@@ -92,7 +93,9 @@ def terms_at(
   log_prior = jax.vmap(log_normal, in_axes=(0, None, None))(z, standard, standard)
   log_ratios = log_prior - log_q
   kl = -log_ratios.mean() if flow else gaussian_kl(mean, log_variance)
-  return Terms(jax.vmap(log_p)(z), log_ratios, kl)
+  many = len(z) > AT_ONCE
+  log_likelihoods = jax.lax.map(log_p, z, batch_size=AT_ONCE) if many else jax.vmap(log_p)(z)
+  return Terms(log_likelihoods, log_ratios, kl)
 
 
 def parts(terms: Terms, likelihood: Likelihood) -> Metrics:
