@@ -63,9 +63,9 @@ def test_planar_steps_can_be_inverted_whatever_the_encoder_says(along: float) ->
   fixed = posteriors.invertible(u, w)
   assert w @ fixed == pytest.approx(np.logaddexp(0.0, along) - 1.0, abs=1e-5)
   assert across @ fixed == pytest.approx(3.0, abs=1e-5)  # as it was
-  line = jnp.linspace(-5.0, 5.0, 2001)[:, None] * w
+  line = jnp.linspace(-5.0, 5.0, 2001)[:, None] * w[None]
   moved, _ = jax.vmap(posteriors.planar_step, in_axes=(0, None, None, None))(line, u, w, 0.3)
-  assert (np.diff(moved @ w) > -1e-6).all()
+  assert (np.diff(moved @ w) > -1e-5).all()
 
 
 def jacobian(flows: int) -> np.ndarray:
@@ -130,12 +130,14 @@ def test_a_vae_learns_its_flow_and_reports_the_sampled_divergence() -> None:
   objective = model('inverse_autoregressive', 2, samples=3)
   params, memory = objective.init(jax.random.key(0))
   image = example(np.ones((3, 1, 1))).image
-  moved, _, metrics = on_one_device(objective)(params, memory, image[None], jax.random.key(1)[None])
+  moved, _, metrics = jax.jit(on_one_device(objective))(
+    params, memory, image[None], jax.random.key(1)[None]
+  )
   whole = metrics['reconstruction_gaussian_density_nats'] + metrics['kl_nats']
   np.testing.assert_allclose(metrics['loss'], whole, rtol=1e-5)
   change = jax.tree.map(lambda a, b: jnp.abs(a - b).max(), params['flow'], moved['flow'])
   assert max(jax.tree.leaves(change)) > 1e-4
-  found = objective.evaluate(params, example(image), jax.random.key(2))
+  found = jax.jit(objective.evaluate)(params, example(image), jax.random.key(2))
   elbo = -found['reconstruction_gaussian_density_nats'] - found['kl_nats']
   np.testing.assert_allclose(found['elbo_gaussian_density_nats'], elbo, rtol=1e-5)
 
