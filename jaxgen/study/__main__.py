@@ -116,7 +116,8 @@ def one(
       print(f'{place} {cell.words}: {how} ({clock(time.monotonic() - began)})', flush=True)
       if after:
         to_go = cells.estimate(workdir, study.cells, after)
-        print(f'{place} {len(after)} to go, ETA {clock(to_go)}', flush=True)
+        when = f', ETA {clock(to_go)}' if to_go else ''  # nothing is known before one has finished
+        print(f'{place} {len(after)} to go{when}', flush=True)
   except UserError as error:
     print(f'{place} {cell.words}: left to the other process: {error}', flush=True)
 

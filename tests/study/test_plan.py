@@ -81,8 +81,8 @@ def test_samplers_need_no_training_of_their_own(written: Written) -> None:
   assert len(study.cells) == 2
   for cell in study.cells:
     chosen = [(s.config.sampler.steps, s.config.sampler.eta) for s in cell.samplings]
-    assert chosen == [(5, 0.0), (5, 1.0), (9, 0.0), (9, 1.0)]
-    assert cell.samplings[1].arguments == ('--config.sampler.steps=5', '--config.sampler.eta=1.0')
+    assert chosen == [(5, 0.0), (9, 0.0), (5, 1.0), (9, 1.0)]
+    assert cell.samplings[2].arguments == ('--config.sampler.eta=1.0', '--config.sampler.steps=5')
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_samplers_need_no_training_of_their_own(written: Written) -> None:
     ({'axes': {}}, 'the grid is empty'),
     ({'axes': {'a': {'seed': (1, 2)}}}, 'or into seeds'),
     ({'axes': {'a': {'evaluation': {'num_samples': (1, 2)}}}}, 'put it into overrides'),
-    ({'axes': {'a': {'num_steps': (20, 40), 'ema_decay': (0.5,)}}}, 'num_steps 2, ema_decay 1'),
+    ({'axes': {'a': {'num_steps': (20, 40), 'ema_decay': (0.5,)}}}, 'ema_decay 1, num_steps 2'),
     ({'models': {}}, 'the study has no models'),
     ({'models': {'vae': {'experiment': VAE}}}, 'models.vae must hold experiment and overrides'),
     ({'models': {'vae': {'experiment': 'nowhere.py', 'overrides': {}}}}, 'no config file'),
@@ -109,7 +109,7 @@ def test_samplers_need_no_training_of_their_own(written: Written) -> None:
     ({'seeds': (1, 1)}, 'each once'),
     ({'numbers': ()}, 'the study has no numbers'),
     ({'x': 'laten'}, "Did you mean 'latent'"),
-    ({'log': ('fid',)}, "Did you mean 'fid_classifier'"),
+    ({'log': ('fid_classifer',)}, "Did you mean 'fid_classifier'"),
     ({'extra': 1}, "unknown field 'extra' of a study"),
     ({'seeds': 3}, "a study has a field 'seeds', of type tuple"),
   ],
