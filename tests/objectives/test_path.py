@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxgen.objectives.diffusion import path as paths
-from jaxgen.objectives.diffusion import prediction
+from jaxgen.objectives.diffusion import prediction, process
 from jaxgen.objectives.diffusion.path import Path, find_path
 from jaxgen.objectives.diffusion.prediction import Prediction
 
@@ -66,6 +66,54 @@ def test_single_precision_keeps_the_digits_of_small_times(path: Path) -> None:
   t = np.float64(np.float32(1e-4))
   for function in (path.a, path.s, path.sigma):
     np.testing.assert_allclose(jax.jit(function)(jnp.float32(t)), function(t), rtol=1e-5)
+
+
+TABLES = {name: process.alpha_bars(name, 100) for name in process.SCHEDULES}
+each_table = pytest.mark.parametrize('table', TABLES.values(), ids=TABLES)
+
+
+@each_table
+def test_at_whole_numbers_a_discrete_path_is_its_table(table: np.ndarray) -> None:
+  path, steps = paths.discrete(table), np.arange(1.0, 101.0)
+  assert (path.first, path.last) == (1.0, 100.0)
+  np.testing.assert_allclose(path.a(steps), np.sqrt(table[1:]), rtol=1e-11)
+  np.testing.assert_allclose(path.s(steps), np.sqrt(1.0 - table[1:]), rtol=1e-11)
+  np.testing.assert_array_equal(path.clock(steps), steps)
+  single = jax.jit(path.a)(jnp.asarray(steps)), jax.jit(path.s)(jnp.asarray(steps))
+  np.testing.assert_allclose(single[0], np.sqrt(table[1:]), rtol=1e-5)
+  np.testing.assert_allclose(single[1], np.sqrt(1.0 - table[1:]), rtol=1e-5)
+
+
+@each_table
+def test_between_whole_numbers_the_log_snr_of_a_discrete_path_is_a_line(table: np.ndarray) -> None:
+  path, steps = paths.discrete(table), np.arange(1.0, 101.0)
+  log_snr = np.log(table[1:] / (1.0 - table[1:]))
+  t = np.random.default_rng(0).uniform(1.0, 100.0, 200)
+  np.testing.assert_allclose(path.log_snr(t), np.interp(t, steps, log_snr), atol=1e-10)
+  np.testing.assert_allclose(path.a(t) ** 2 + path.s(t) ** 2, 1.0, rtol=1e-12)
+  single = jax.jit(path.log_snr)(jnp.asarray(t, jnp.float32))
+  np.testing.assert_allclose(single, path.log_snr(np.float64(np.float32(t))), atol=2e-3)
+
+
+@each_table
+def test_time_inverts_sigma_of_a_discrete_path_and_beyond_it(table: np.ndarray) -> None:
+  path = paths.discrete(table)
+  t = np.concatenate([[0.5, 1.0, 100.0, 100.5], np.linspace(1.0, 100.0, 34)])
+  np.testing.assert_allclose(path.time(path.sigma(t)), t, rtol=1e-9)
+  assert path.time(float(path.sigma(7.25))) == pytest.approx(7.25)
+  single = path.time(jnp.asarray(path.sigma(t), jnp.float32))
+  np.testing.assert_allclose(single, t, rtol=1e-4)
+
+
+@each_table
+def test_slopes_of_a_discrete_path_are_those_of_the_line_below(table: np.ndarray) -> None:
+  path, h = paths.discrete(table), 1e-6
+  for t in (np.linspace(1.05, 99.95, 77), np.arange(2.0, 101.0)):
+    for function, slope in ((path.a, path.a_dot), (path.s, path.s_dot)):
+      before = (function(t) - function(t - h)) / h
+      np.testing.assert_allclose(slope(t), before, rtol=1e-4, atol=1e-7)
+      single = jax.jit(slope)(jnp.asarray(t, jnp.float32))
+      np.testing.assert_allclose(single, slope(np.float64(np.float32(t))), rtol=1e-4)
 
 
 MEANINGS = {

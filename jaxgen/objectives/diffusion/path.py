@@ -171,6 +171,52 @@ def straight() -> Path:
   )
 
 
+def discrete(alpha_bar: np.ndarray) -> Path:
+  """Between the steps of a diffusion in discrete time: from one to the next log sigma is a line.
+
+  The lines at both ends go on beyond them. Slopes at a step are those of the line below it, on
+  which sampling goes on.
+
+  Args:
+    alpha_bar: a^2 at t = 0 ... T, float64 (T + 1,), falling from 1.
+  """
+  knots = 0.5 * (np.log1p(-alpha_bar[1:]) - np.log(alpha_bar[1:]))  # log sigma at t = 1 ... T
+  rises = np.diff(knots)
+
+  def line(t: Time) -> Time:
+    """Which one t is on: 0 for that from t = 1 to 2."""
+    return library(t).clip(library(t).ceil(t) - 2.0, 0, len(rises) - 1).astype(int)
+
+  def log_sigma(t: Time) -> Time:
+    i = line(t)
+    return library(t).asarray(knots)[i] + (t - (1.0 + i)) * slope(t)
+
+  def slope(t: Time) -> Time:
+    return library(t).asarray(rises)[line(t)]
+
+  def a(t: Time) -> Time:
+    return library(t).exp(-0.5 * library(t).logaddexp(0.0, 2.0 * log_sigma(t)))
+
+  def s(t: Time) -> Time:
+    return library(t).exp(-0.5 * library(t).logaddexp(0.0, -2.0 * log_sigma(t)))
+
+  def time(sigma: Time) -> Time:
+    numbers, x = library(sigma), library(sigma).log(sigma)
+    i = numbers.clip(numbers.searchsorted(knots, x) - 1, 0, len(rises) - 1)
+    return 1.0 + i + (x - numbers.asarray(knots)[i]) / numbers.asarray(rises)[i]
+
+  return Path(
+    a,
+    s,
+    a_dot=lambda t: -a(t) * s(t) ** 2 * slope(t),
+    s_dot=lambda t: a(t) ** 2 * s(t) * slope(t),
+    time=time,
+    clock=lambda t: t,
+    first=1.0,
+    last=float(len(alpha_bar) - 1),
+  )
+
+
 PATHS = {'vp': vp, 'subvp': subvp, 've': ve, 'edm': edm, 'straight': straight}
 
 
