@@ -12,9 +12,23 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config.objective.weighting = 'simple'  # or variational
   config.objective.variance = 'small'  # or large
   config.sampler = ml_collections.ConfigDict()
-  config.sampler.name = 'ancestral'  # or ddim
+  # or ddim; and, on a grid, dpm_solver_2m, dpm_solver_2s, dpm_solver_3s, euler_maruyama, heun,
+  # langevin, predictor_corrector, probability_flow
+  config.sampler.name = 'ancestral'
   config.sampler.steps = 1000
-  config.sampler.eta = 0.0  # of ddim: 0 deterministic, 1 ancestral in law
+  config.sampler.eta = 0.0  # of ddim: 0 deterministic, 1 ancestral
+  config.sampler.grid = ''  # karras, log_snr or time; '' for the diffusion's own steps
+  config.sampler.sigma_min = 0.0  # of the grid; 0 for the noise of the first step
+  config.sampler.sigma_max = 0.0  # 0 for that of the last one
+  config.sampler.rho = 0.0  # of karras; the paper takes 7
+  config.sampler.order = 0  # of probability_flow: 1 Euler, 2 Heun
+  config.sampler.inner = 0  # of langevin: its steps at each level
+  config.sampler.rate = 0.0  # of langevin: their size over the variance of the noise
+  config.sampler.snr = 0.0  # of predictor_corrector
+  config.sampler.churn = 0.0  # of heun, with the three below: the noise that it adds
+  config.sampler.churn_min = 0.0  # least sigma
+  config.sampler.churn_max = 0.0  # largest sigma, 0 for any
+  config.sampler.churn_noise = 0.0  # scale of that noise, 0 for 1
   config.sampler.clip = True  # the predicted image, in sampling and in the reported bound
   config.evaluation.bound_samples = 8  # times at which held-out images are looked at
   # Sized for a CPU: a GPU has room for channels=128, multipliers=(1,2,2), blocks=2, patch=1.

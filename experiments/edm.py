@@ -24,24 +24,12 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config.objective.conditional = False  # whether the network is told the label
   config.objective.label_dropout = 0.0  # how often it is not, for guidance
   config.network.dropout = 0.0
-  config.sampler = ml_collections.ConfigDict()
-  # or ancestral, ddim, dpm_solver_2s, dpm_solver_3s, euler_maruyama, heun, langevin,
-  # predictor_corrector, probability_flow
-  config.sampler.name = 'dpm_solver_2m'
+  config.sampler.name = 'dpm_solver_2m'  # or another one, each with its fields as in ddpm.py
   config.sampler.steps = 20  # with as many network evaluations, of 2M
   config.sampler.grid = 'karras'  # or log_snr, time
   config.sampler.sigma_min = 0.01
   config.sampler.sigma_max = 80.0
   config.sampler.rho = 7.0  # of karras
-  config.sampler.eta = 0.0  # of ddim: 0 deterministic, 1 ancestral
-  config.sampler.order = 0  # of probability_flow: 1 Euler, 2 Heun
-  config.sampler.inner = 0  # of langevin: its steps at each level
-  config.sampler.rate = 0.0  # of langevin: their size over the variance of the noise
-  config.sampler.snr = 0.0  # of predictor_corrector
-  config.sampler.churn = 0.0  # of heun, with the three below: the noise that it adds
-  config.sampler.churn_min = 0.0  # least sigma
-  config.sampler.churn_max = 0.0  # largest sigma, 0 for any
-  config.sampler.churn_noise = 0.0  # scale of that noise, 0 for 1
   config.sampler.clip = False  # the predicted image
   config.sampler.guidance = 1.0  # towards the label; 1 for none
   config.sampler.guidance_min = 0.0  # the noise between which it guides

@@ -138,12 +138,13 @@ def variant(config: ml_collections.ConfigDict, workdir: Path, which: str = LAST)
   """What tells an evaluation from that of the last checkpoint with the run's sampler: '-best-ddim'.
 
   Fields of the sampler are named with their values where they are not as in evaluation.json, or
-  before there is one, as in the workdir's config, which a resumed run may have changed.
+  before there is one, as in the workdir's config, which a resumed run may have changed; what an
+  older file lacks was 0.
   """
   own, used = sampler(configuration.read(workdir)), sampler(config)
   with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # none, or a damaged one
     own = dict(json.loads((workdir / 'evaluation.json').read_text())['sampler'])
-  other = {name: value for name, value in used.items() if own.get(name) != value}
+  other = {name: value for name, value in used.items() if own.get(name, type(value)()) != value}
   words = [which] if which != LAST else []
   words += [str(other[name]) for name in other if name == 'name']
   words += [f'{name}{value}' for name, value in other.items() if name != 'name']

@@ -49,6 +49,20 @@ OWN_DEFAULTS: dict[str, dict[str, Any]] = {
     'objective.free_bits': 0.0,
     'objective.warm_up_steps': 0,
   },
+  'ddpm': {
+    'sampler.grid': '',
+    'sampler.sigma_min': 0.0,
+    'sampler.sigma_max': 0.0,
+    'sampler.rho': 0.0,
+    'sampler.order': 0,
+    'sampler.inner': 0,
+    'sampler.rate': 0.0,
+    'sampler.snr': 0.0,
+    'sampler.churn': 0.0,
+    'sampler.churn_min': 0.0,
+    'sampler.churn_max': 0.0,
+    'sampler.churn_noise': 0.0,
+  },
 }
 
 # Objectives that are settings of another one today: all that makes that one do what they did.

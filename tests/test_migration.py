@@ -79,6 +79,13 @@ def test_what_could_not_be_chosen_is_as_it_was() -> None:
   assert modernise(before) == today
 
 
+def test_a_sampler_of_before_is_on_no_grid() -> None:
+  today = configuration.execute(str(EXPERIMENTS / 'ddpm.py')).to_dict()
+  known = ('name', 'steps', 'eta', 'clip')
+  before = today | {'sampler': {name: today['sampler'][name] for name in known}}
+  assert modernise(before) == today
+
+
 def test_numbers_of_before_are_named_as_today() -> None:
   for experiment, before, now in (
     ('flow_matching', 'validation/loss', 'validation/velocity_squared_error'),

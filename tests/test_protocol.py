@@ -56,6 +56,14 @@ def test_samplers_in_words() -> None:
   assert sampler_name(None) == sampler_name({}) == ''
 
 
+def test_what_other_samplers_take_goes_unsaid_where_there_is_no_grid() -> None:
+  section = {'name': 'ddim', 'steps': 50, 'eta': 0.0, 'clip': False}
+  others = {'sigma_min': 0.0, 'order': 0}
+  assert sampler_name(section | others | {'grid': ''}) == 'ddim clip=False eta=0 steps=50'
+  on_a_grid = sampler_name(section | others | {'name': 'heun', 'grid': 'time'})
+  assert on_a_grid == 'heun clip=False eta=0 grid=time order=0 sigma_min=0 steps=50'
+
+
 @pytest.mark.parametrize(
   'number',
   [

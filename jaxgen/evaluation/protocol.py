@@ -199,8 +199,13 @@ def of_a_plot(name: str) -> tuple[str, str]:
 
 
 def sampler_name(section: Mapping[str, Any] | None) -> str:
-  """The config's section `sampler` in words, as in 'ddim eta=0 steps=50', or ''."""
+  """The config's section `sampler` in words, as in 'ddim eta=0 steps=50', or ''.
+
+  Without a grid, a model goes by its own steps, and what else is 0 is of samplers on a grid.
+  """
   fields = dict(section or {})
   name = str(fields.pop('name', ''))
+  if fields.get('grid') == '':
+    fields = {field: v for field, v in fields.items() if v or field in ('clip', 'eta')}
   words = (f'{k}={v:g}' if type(v) is float else f'{k}={v}' for k, v in sorted(fields.items()))
   return ' '.join([name, *words]).strip()

@@ -147,9 +147,9 @@ def evaluations(workdir: Path, notes: list[str]) -> list[dict[str, Any]]:
 def as_evaluated(config: dict[str, Any], evaluation: dict[str, Any]) -> dict[str, Any]:
   """The config with the sampler of the evaluation, which older ones kept among `objective`."""
   name = {'name': config['objective.name']}
-  found = modernise({'objective': name | as_dict(evaluation.get('objective'))})
-  found['sampler'] = as_dict(evaluation.get('sampler')) or found.get('sampler', {})
-  trained = 'sampler.' if as_dict(evaluation.get('sampler')) else ()
+  objective, sampler = (as_dict(evaluation.get(part)) for part in ('objective', 'sampler'))
+  found = modernise({'objective': name | objective, 'sampler': sampler})
+  trained = 'sampler.' if sampler else ()
   used = {name: value for name, value in config.items() if not name.startswith(trained)}
   found['evaluation'].pop('classifier_weights')  # which is no field of older evaluations
   for section in ('sampler', 'objective', 'evaluation'):

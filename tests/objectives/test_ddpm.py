@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from jaxgen.errors import UserError
 from jaxgen.objectives.base import Objective
 from jaxgen.objectives.diffusion import process
 from tests.examples import draw, examples
@@ -103,13 +104,43 @@ def test_denoising_shows_a_sample_on_its_way(steps: int) -> None:
 
 
 @pytest.mark.parametrize(
+  ('sampler', 'fields'),
+  [
+    ('euler_maruyama', {'grid': 'time', 'steps': 400}),
+    ('predictor_corrector', {'grid': 'log_snr', 'snr': 0.16, 'steps': 400}),
+    ('dpm_solver_2m', {'grid': 'log_snr'}),
+    ('heun', {'grid': 'karras', 'rho': 7.0}),
+    ('heun', {'grid': 'log_snr', 'churn': 4.0}),  # at first to more noise than the last step has
+    ('probability_flow', {'grid': 'log_snr', 'order': 2}),
+  ],
+)
+def test_samplers_on_a_grid_go_between_the_steps(sampler: str, fields: dict[str, Any]) -> None:
+  """Gaussian data from the most noise to the least, which leaves E[x_0 | x_1]."""
+  objective = model(Exact(1000), sampler=sampler, **({'steps': 40} | fields))
+  x = samples(objective, 4000)
+  abar = tables(1000)[1]
+  spread = np.sqrt(V) * np.sqrt(abar * V / (abar * V + 1 - abar))
+  np.testing.assert_allclose(x.mean(), M, atol=0.02)
+  np.testing.assert_allclose(x.std(), spread, rtol=0.02)
+
+
+def test_unknown_samplers_are_refused_with_those_that_are_known() -> None:
+  with pytest.raises(UserError, match="Unknown sampler 'hean'"):
+    model(Blind(40), sampler='hean')
+
+
+@pytest.mark.parametrize(
   ('fields', 'message'),
   [
     ({'weighting': 'snr'}, 'choose simple or variational'),
     ({'variance': 'learned'}, 'choose small or large'),
-    ({'sampler': 'euler'}, 'sampler.name=.*choose ancestral or ddim'),
     ({'sampler': 'ddim', 'eta': 3.0}, r'sampler.eta=3.0 must lie between 0 and'),
     ({'eta': 1.0}, r'sampler.eta=1.0 has no effect on ancestral'),
+    ({'grid': 'time'}, "sampler.grid='time' has no effect on ancestral, .* or set it to ''"),
+    ({'sampler': 'ddim', 'snr': 0.1}, 'sampler.snr=0.1 has no effect on ddim, .* set it to 0.0'),
+    ({'sampler': 'heun', 'grid': ''}, "sampler.grid=''; choose one of karras, log_snr, time"),
+    ({'sampler': 'heun', 'grid': 'time', 'eta': 0.5}, 'sampler.eta=0.5 has no effect on heun'),
+    ({'sampler': 'heun', 'grid': 'time', 'sigma_max': 1e6}, 'the most noise it knows'),
     (
       {'bound_samples': 40},
       'evaluation.bound_samples=40 must lie between 1 and timesteps - 1 = 39',

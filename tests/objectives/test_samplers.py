@@ -316,7 +316,12 @@ def test_pictures_on_the_way_end_with_the_sample() -> None:
     ({'name': 'hean'}, UserError, "Unknown sampler 'hean'. Did you mean 'heun'"),
     ({'grid': 'cubic'}, ValueError, "sampler.grid='cubic'; choose one of karras, log_snr, time"),
     ({'steps': 1}, ValueError, 'sampler.steps=1 must be at least 2'),
-    ({'sigma_min': 0.0}, ValueError, 'sampler.sigma_min=0.0 and sampler.sigma_max=.* must rise'),
+    (
+      {'path': PATHS['edm'], 'sigma_min': 0.0, 'sigma_max': 80.0},
+      ValueError,
+      'sampler.sigma_min=0.0 and sampler.sigma_max=80 must rise',
+    ),
+    ({'sigma_min': -1.0}, ValueError, 'sampler.sigma_min=-1.0 and sampler.sigma_max=50 must rise'),
     ({'sigma_max': 60.0}, ValueError, 'at most 50, the most noise it knows'),
     ({'rho': -1.0}, ValueError, 'sampler.rho=-1.0 must be positive'),
     (

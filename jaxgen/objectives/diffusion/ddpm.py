@@ -1,8 +1,13 @@
-"""Denoising diffusion probabilistic model (Ho et al. 2020; strided and DDIM sampling).
+"""Denoising diffusion probabilistic model (Ho et al. 2020), sampled in any way.
 
 Symbols as in `process`; eps_theta(x_t, t) is the network, which predicts the noise.
+Ancestral and DDIM sampling go by the diffusion's own steps, or some of them; other samplers
+between them too, on the path that `path.discrete` makes of the table.
 The variational bound is L_T + sum_{t>1} L_{t-1} + L_0 (eq. 5), here in bits per dimension.
 """
+
+from collections.abc import Mapping
+from functools import partial
 
 import flax.linen as nn
 import jax
@@ -15,8 +20,11 @@ from jaxgen.datasets.splits import Facts
 from jaxgen.networks import find_network
 from jaxgen.objectives import base, distributions, optimizers
 from jaxgen.objectives.base import Example, Image, Key, Label, Memory, Metrics, Objective, Params
-from jaxgen.objectives.diffusion import process
+from jaxgen.objectives.diffusion import process, samplers
+from jaxgen.objectives.diffusion.path import discrete
 from jaxgen.objectives.diffusion.trajectory import follow, on_the_way, strata
+
+OWN = 'ancestral', 'ddim'  # samplers by the diffusion's own steps
 
 
 def bound_term(kernel: process.Kernel, x_0: Image, x_0_hat: Image, t: jax.Array) -> jax.Array:
@@ -35,17 +43,26 @@ def prior_term(kernel: process.Kernel, x_0: Image) -> jax.Array:
 
 
 def reverse_steps(
-  alpha_bar: np.ndarray, variance: str, sampler: str, steps: int, eta: float
+  alpha_bar: np.ndarray,
+  variance: str,
+  sampler: str,
+  steps: int,
+  eta: float,
+  fields: Mapping[str, float | str],
 ) -> process.Reverse:
-  """What a sampler does at each of its steps, as arrays of the device.
+  """What one of OWN does at each of its steps, as arrays of the device.
 
   Raises:
-    ValueError: an unknown sampler, or a number out of range or without effect.
+    ValueError: a number out of range or without effect; `fields` are of other samplers.
   """
-  if sampler not in ('ancestral', 'ddim'):
-    raise ValueError(f'sampler.name={sampler!r}; choose ancestral or ddim')
   if eta and sampler != 'ddim':
     raise ValueError(f'sampler.eta={eta} has no effect on {sampler}: use sampler.name=ddim')
+  for name, value in fields.items():
+    if value:
+      raise ValueError(
+        f'sampler.{name}={value!r} has no effect on {sampler}, which goes by the steps of the '
+        f'diffusion: choose another sampler.name, or set it to {type(value)()!r}'
+      )
   times = process.sampling_times(len(alpha_bar) - 1, steps)
   if sampler == 'ancestral':
     found = process.reverse_steps(alpha_bar, times, 1.0, variance)
@@ -70,6 +87,7 @@ def ddpm(
   eta: float = 0.0,
   clip: bool = True,
   bound_samples: int = 8,
+  **fields: float | str,
 ) -> Objective:
   """A diffusion model that predicts the noise.
 
@@ -81,15 +99,17 @@ def ddpm(
     schedule: 'linear' or 'cosine'.
     weighting: 'simple' is L_simple (eq. 14), 'variational' the bound itself (eq. 5).
     variance: of the reverse process: 'small' is the posterior's, 'large' is beta_t (sec. 3.2).
-    sampler: 'ancestral' (alg. 2) or 'ddim' (Song et al. 2021).
-    steps: how many of the T steps sampling visits.
+    sampler: 'ancestral' (alg. 2), 'ddim' (Song et al. 2021), or any of `samplers`.
+    steps: how many of the T steps sampling visits; of another sampler, its own.
     eta: of DDIM: 0 is deterministic, 1 is ancestral in law.
     clip: whether the predicted x_0 is clipped to [-1, 1] in sampling and in the reported bound;
       never in training, where a clipped pixel would have no gradient.
     bound_samples: times t > 1 at which `evaluate` looks, one from each of so many equal strata.
+    **fields: of another sampler and its grid, see `samplers.find`.
 
   Raises:
-    ValueError: an unknown name, or a number out of range or without effect.
+    UserError: there is no such sampler.
+    ValueError: another unknown name, or a number out of range or without effect.
   """
   for name, chosen, known in (
     ('weighting', weighting, ('simple', 'variational')),
@@ -103,7 +123,11 @@ def ddpm(
       f'{timesteps - 1}'
     )
   abar = process.alpha_bars(schedule, timesteps)
-  reverse = reverse_steps(abar, variance, sampler, steps, eta)
+  path = discrete(abar)
+  if sampler in OWN:
+    reverse = reverse_steps(abar, variance, sampler, steps, eta, fields)
+  else:
+    descent = samplers.find(path, sampler, steps, eta=eta, **fields)
   kernel = process.kernel(abar, variance)
 
   def init(key: Key) -> tuple[Params, Memory]:
@@ -111,8 +135,13 @@ def ddpm(
     return params, optimizer.init(params)
 
   def denoise(params: Params, x_t: Image, t: jax.Array, clip: bool = clip) -> Image:
-    """The x_0 that the network sees in x_t."""
+    """The x_0 that the network sees in x_t, at one of the steps."""
     x_0 = process.predict_x_0(x_t, network.apply(params, x_t, t), kernel.a[t], kernel.s[t])
+    return jnp.clip(x_0, -1.0, 1.0) if clip else x_0
+
+  def denoise_between(params: Params, x_t: Image, t: jax.Array) -> Image:
+    """The same at any real t."""
+    x_0 = process.predict_x_0(x_t, network.apply(params, x_t, t), path.a(t), path.s(t))
     return jnp.clip(x_0, -1.0, 1.0) if clip else x_0
 
   def term(params: Params, x_0: Image, t: jax.Array, key: Key, clip: bool = clip) -> jax.Array:
@@ -153,7 +182,14 @@ def ddpm(
       ),
     }
 
-  def trajectory(params: Params, label: Label, key: Key, frames: int) -> jax.Array:
+  def descend(params: Params, label: Label, key: Key, frames: int) -> jax.Array:
+    """By a sampler on its grid."""
+    del label
+    first, way = jax.random.split(key)
+    x = float(path.s(descent.times[0])) * jax.random.normal(first, image_shape)
+    return descent.run(partial(denoise_between, params), x, way, frames)
+
+  def step_back(params: Params, label: Label, key: Key, frames: int) -> jax.Array:
     """Algorithm 2."""
     del label
 
@@ -164,6 +200,8 @@ def ddpm(
 
     x_T = jax.random.normal(jax.random.fold_in(key, 0), image_shape)
     return follow(back, x_T, reverse, steps, frames)
+
+  trajectory = step_back if sampler in OWN else descend
 
   def sample(params: Params, label: Label, key: Key) -> Image:
     return trajectory(params, label, key, 1)[-1]

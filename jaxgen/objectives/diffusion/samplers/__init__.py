@@ -57,7 +57,7 @@ def find(
     name: of a file in this folder, or of a user's own module.
     steps: of the sampler, the last of which is to x_0.
     grid: of its times, one of GRIDS.
-    sigma_min: the least noise before x_0.
+    sigma_min: the least noise before x_0, 0 for the path's own.
     sigma_max: the noise it starts from, 0 for the path's own.
     evaluations: of the network, each time that the sampler denoises.
     **fields: what else the sampler or the grid takes; a field that is 0 may be of another one.
@@ -66,18 +66,19 @@ def find(
     UserError: there is no such sampler.
     ValueError: a number out of range or without effect, or an unknown grid.
   """
+  make = find_module(__name__, name, 'sampler').sampler
   if grid not in GRIDS:
     raise ValueError(f'sampler.grid={grid!r}; choose one of {", ".join(GRIDS)}')
   if steps < 2:
     raise ValueError(f'sampler.steps={steps} must be at least 2, of which the last is to x_0')
   most = path.sigma(np.array(path.last)) if np.isfinite(path.last) else np.inf
   sigma_max = sigma_max or float(most)
+  sigma_min = sigma_min or float(path.sigma(np.array(path.first)))
   if not 0.0 < sigma_min < sigma_max < np.inf or sigma_max > most * (1.0 + 1e-6):
     raise ValueError(
       f'sampler.sigma_min={sigma_min} and sampler.sigma_max={sigma_max:.6g} must rise from above 0 '
       f'to {"any number" if np.isinf(most) else f"at most {most:.6g}, the most noise it knows"}'
     )
-  make = find_module(__name__, name, 'sampler').sampler
   for field, value in fields.items():
     if value and field not in taken(make, fields) | taken(GRIDS[grid], fields):
       raise ValueError(f'sampler.{field}={value} has no effect on {name}{instead(field)}')
