@@ -10,7 +10,7 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config.objective.timesteps = 1000
   config.objective.schedule = 'linear'  # or cosine
   config.objective.weighting = 'simple'  # or variational
-  config.objective.variance = 'small'  # or large
+  config.objective.variance = 'small'  # or large, or learned between them
   config.sampler = ml_collections.ConfigDict()
   # or ddim; and, on a grid, dpm_solver_2m, dpm_solver_2s, dpm_solver_3s, euler_maruyama, heun,
   # langevin, predictor_corrector, probability_flow

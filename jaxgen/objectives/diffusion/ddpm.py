@@ -2,12 +2,12 @@
 
 Symbols as in `process`; eps_theta(x_t, t) is the network, which predicts the noise.
 Ancestral and DDIM sampling go by the diffusion's own steps, or some of them; other samplers
-between them too, on the path that `path.discrete` makes of the table.
+between them too, on the path that `path.discrete` makes of the table. With a learned variance
+the network predicts v as well, in as many channels again (Nichol & Dhariwal 2021, sec. 3.1).
 The variational bound is L_T + sum_{t>1} L_{t-1} + L_0 (eq. 5), here in bits per dimension.
 """
 
 from collections.abc import Mapping
-from functools import partial
 
 import flax.linen as nn
 import jax
@@ -25,14 +25,20 @@ from jaxgen.objectives.diffusion.path import discrete
 from jaxgen.objectives.diffusion.trajectory import follow, on_the_way, strata
 
 OWN = 'ancestral', 'ddim'  # samplers by the diffusion's own steps
+HYBRID = 0.001  # lambda, of the bound beside L_simple (Nichol & Dhariwal 2021, eq. 16)
 
 
-def bound_term(kernel: process.Kernel, x_0: Image, x_0_hat: Image, t: jax.Array) -> jax.Array:
-  """L_{t-1} for t > 1, L_0 for t = 1 (eq. 5), of a predicted x_0, in bits per dimension."""
+def bound_term(
+  kernel: process.Kernel, x_0: Image, x_0_hat: Image, t: jax.Array, variance_p: jax.Array
+) -> jax.Array:
+  """L_{t-1} for t > 1, L_0 for t = 1 (eq. 5), of a predicted x_0, in bits per dimension.
+
+  The model's variance is one number, or one a pixel.
+  """
   kl = distributions.normal_kl(
-    kernel.from_x_0[t] * (x_0 - x_0_hat), kernel.variance_q[t], kernel.variance_p[t]
+    kernel.from_x_0[t] * (x_0 - x_0_hat), kernel.variance_q[t], variance_p
   )
-  surprise = -distributions.discretized_log_likelihood(x_0, x_0_hat, jnp.sqrt(kernel.variance_p[1]))
+  surprise = -distributions.discretized_log_likelihood(x_0, x_0_hat, jnp.sqrt(variance_p))
   return jnp.where(t > 1, kl, surprise) / (x_0.size * jnp.log(2.0))
 
 
@@ -49,8 +55,11 @@ def reverse_steps(
   steps: int,
   eta: float,
   fields: Mapping[str, float | str],
-) -> process.Reverse:
+) -> tuple[process.Reverse, jax.Array]:
   """What one of OWN does at each of its steps, as arrays of the device.
+
+  Returns:
+    The coefficients, and log(large / small) of the variance, 0 for the last step, which adds none.
 
   Raises:
     ValueError: a number out of range or without effect; `fields` are of other samplers.
@@ -68,10 +77,12 @@ def reverse_steps(
     found = process.reverse_steps(alpha_bar, times, 1.0, variance)
   else:
     found = process.reverse_steps(alpha_bar, times, eta)
+  log_range = np.append(process.log_range(alpha_bar[times[2:]], alpha_bar[times[1:-1]])[::-1], 0.0)
   t, *coefficients = found
-  return process.Reverse(
+  on_device = process.Reverse(
     jnp.asarray(t, jnp.int32), *(jnp.asarray(c, jnp.float32) for c in coefficients)
   )
+  return on_device, jnp.asarray(log_range, jnp.float32)
 
 
 def ddpm(
@@ -92,13 +103,15 @@ def ddpm(
   """A diffusion model that predicts the noise.
 
   Args:
-    network: (x_t (H, W, C), t) -> (H, W, C).
+    network: (x_t (H, W, C), t) -> (H, W, C), or (H, W, 2 C) where the variance is learned.
     optimizer: of the network.
     image_shape: (H, W, C).
     timesteps: T.
     schedule: 'linear' or 'cosine'.
     weighting: 'simple' is L_simple (eq. 14), 'variational' the bound itself (eq. 5).
-    variance: of the reverse process: 'small' is the posterior's, 'large' is beta_t (sec. 3.2).
+    variance: of the reverse process: 'small' is the posterior's, 'large' is beta_t (sec. 3.2),
+      'learned' is between them, trained by 0.001 L_vlb in bits per dimension beside L_simple,
+      from which the mean gets no gradient (Nichol & Dhariwal 2021, eq. 16).
     sampler: 'ancestral' (alg. 2), 'ddim' (Song et al. 2021), or any of `samplers`.
     steps: how many of the T steps sampling visits; of another sampler, its own.
     eta: of DDIM: 0 is deterministic, 1 is ancestral in law.
@@ -113,7 +126,7 @@ def ddpm(
   """
   for name, chosen, known in (
     ('weighting', weighting, ('simple', 'variational')),
-    ('variance', variance, ('small', 'large')),
+    ('variance', variance, ('small', 'large', 'learned')),
   ):
     if chosen not in known:
       raise ValueError(f'objective.{name}={chosen!r}; choose {" or ".join(known)}')
@@ -128,75 +141,99 @@ def ddpm(
     reverse = reverse_steps(abar, variance, sampler, steps, eta, fields)
   else:
     descent = samplers.find(path, sampler, steps, eta=eta, **fields)
-  kernel = process.kernel(abar, variance)
+  kernel, learned = process.kernel(abar, variance), variance == 'learned'
 
   def init(key: Key) -> tuple[Params, Memory]:
     params = network.init(key, jnp.zeros(image_shape), jnp.int32(1))
     return params, optimizer.init(params)
 
-  def denoise(params: Params, x_t: Image, t: jax.Array, clip: bool = clip) -> Image:
-    """The x_0 that the network sees in x_t, at one of the steps."""
-    x_0 = process.predict_x_0(x_t, network.apply(params, x_t, t), kernel.a[t], kernel.s[t])
+  def predict(params: Params, x_t: Image, t: jax.Array) -> tuple[Image, Image]:
+    """eps_theta, and v in [-1, 1] or so, which has no channels unless it is learned."""
+    output, colours = network.apply(params, x_t, t), image_shape[-1]
+    if output.shape[-1] != (channels := colours * (2 if learned else 1)):
+      raise ValueError(
+        f'objective.variance={variance!r} needs a network of {channels} output channels, where '
+        f'this one has {output.shape[-1]}'
+      )
+    return output[..., :colours], output[..., colours:]
+
+  def image(x_t: Image, noise: Image, a: jax.Array, s: jax.Array, clip: bool = clip) -> Image:
+    """The x_0 in x_t from which the noise is predicted."""
+    x_0 = process.predict_x_0(x_t, noise, a, s)
     return jnp.clip(x_0, -1.0, 1.0) if clip else x_0
 
-  def denoise_between(params: Params, x_t: Image, t: jax.Array) -> Image:
-    """The same at any real t."""
-    x_0 = process.predict_x_0(x_t, network.apply(params, x_t, t), path.a(t), path.s(t))
-    return jnp.clip(x_0, -1.0, 1.0) if clip else x_0
+  def losses(
+    params: Params, x_0: Image, t: jax.Array, key: Key, clip: bool = clip, mean_too: bool = True
+  ) -> tuple[jax.Array, jax.Array]:
+    """For one draw of x_t, the integrands of L_simple and of the bound.
 
-  def term(params: Params, x_0: Image, t: jax.Array, key: Key, clip: bool = clip) -> jax.Array:
-    """The bound's term at t, for one draw of x_t."""
-    x_t = process.diffuse(x_0, jax.random.normal(key, image_shape), kernel.a[t], kernel.s[t])
-    return bound_term(kernel, x_0, denoise(params, x_t, t, clip), t)
-
-  def noise_error(params: Params, x_0: Image, t: jax.Array, key: Key) -> jax.Array:
-    """Squared error of the predicted noise, a mean over pixels: the integrand of L_simple."""
+    The first is the squared error of the predicted noise, a mean over pixels; the second the
+    bound's term at t, which may leave the mean, and so eps_theta, without a gradient.
+    """
     noise = jax.random.normal(key, image_shape)
     x_t = process.diffuse(x_0, noise, kernel.a[t], kernel.s[t])
-    return jnp.mean((noise - network.apply(params, x_t, t)) ** 2)
+    predicted, v = predict(params, x_t, t)
+    error = jnp.mean((noise - predicted) ** 2)
+    x_0_hat = image(x_t, predicted, kernel.a[t], kernel.s[t], clip)
+    x_0_hat = x_0_hat if mean_too else jax.lax.stop_gradient(x_0_hat)
+    variance_p = kernel.variance_p[t]
+    if learned:
+      variance_p = process.learned_variance(v, variance_p, kernel.log_range[t])
+    return error, bound_term(kernel, x_0, x_0_hat, t, variance_p)
 
   def loss(params: Params, example: Example, key: Key) -> tuple[jax.Array, Metrics]:
-    """Algorithm 1, for one image."""
+    """Algorithm 1, for one image; with a learned variance, L_hybrid."""
     x_0 = example.image
     time_key, noise_key = jax.random.split(key)
     t = jax.random.randint(time_key, (), 1, timesteps + 1)
-    if weighting == 'variational':
-      return timesteps * term(params, x_0, t, noise_key, clip=False), {}
-    return noise_error(params, x_0, t, noise_key), {}
+    variational = weighting == 'variational'
+    error, term = losses(params, x_0, t, noise_key, clip=False, mean_too=variational)
+    if variational:
+      return timesteps * term, {}
+    return error + HYBRID * timesteps * term if learned else error, {}
 
   def evaluate(params: Params, example: Example, key: Key) -> Metrics:
     x_0, keys = example.image, jax.random.split(key, bound_samples + 4)
     places = strata(keys[0], bound_samples)
     t = 2 + jnp.floor(places * ((timesteps - 1) / bound_samples)).astype(jnp.int32)
     t = jnp.minimum(t, timesteps)  # strata may have been rounded up to bound_samples
-    terms = jax.vmap(term, in_axes=(None, None, 0, 0))(params, x_0, t, keys[4:])
-    last, first = prior_term(kernel, x_0), term(params, x_0, jnp.int32(1), keys[1])
+    _, terms = jax.vmap(losses, in_axes=(None, None, 0, 0))(params, x_0, t, keys[4:])
+    last, (_, first) = prior_term(kernel, x_0), losses(params, x_0, jnp.int32(1), keys[1])
+    error, _ = losses(params, x_0, jax.random.randint(keys[2], (), 1, timesteps + 1), keys[3])
     middle = (timesteps - 1) * terms.mean()
     return {
       'bits_per_dimension': last + middle + first,
       'l_T_bits_per_dimension': last,
       'l_t-1_bits_per_dimension': middle,
       'l_0_bits_per_dimension': first,
-      'noise_squared_error': noise_error(
-        params, x_0, jax.random.randint(keys[2], (), 1, timesteps + 1), keys[3]
-      ),
+      'noise_squared_error': error,
     }
 
   def descend(params: Params, label: Label, key: Key, frames: int) -> jax.Array:
     """By a sampler on its grid."""
     del label
+
+    def denoise(x_t: Image, t: jax.Array) -> Image:
+      predicted, _ = predict(params, x_t, t)
+      return image(x_t, predicted, path.a(t), path.s(t))
+
     first, way = jax.random.split(key)
     x = float(path.s(descent.times[0])) * jax.random.normal(first, image_shape)
-    return descent.run(partial(denoise_between, params), x, way, frames)
+    return descent.run(denoise, x, way, frames)
 
   def step_back(params: Params, label: Label, key: Key, frames: int) -> jax.Array:
     """Algorithm 2."""
     del label
 
-    def back(x: Image, step: process.Reverse) -> Image:
+    def back(x: Image, row: tuple[process.Reverse, jax.Array]) -> Image:
+      step, log_range = row
       noise = jax.random.normal(jax.random.fold_in(key, step.t), image_shape)
-      x_0 = denoise(params, x, step.t)
-      return step.from_x_0 * x_0 + step.from_x_t * x + step.deviation * noise
+      predicted, v = predict(params, x, step.t)
+      x_0 = image(x, predicted, kernel.a[step.t], kernel.s[step.t])
+      deviation = step.deviation
+      if learned and sampler == 'ancestral':
+        deviation = jnp.sqrt(process.learned_variance(v, deviation**2, log_range))
+      return step.from_x_0 * x_0 + step.from_x_t * x + deviation * noise
 
     x_T = jax.random.normal(jax.random.fold_in(key, 0), image_shape)
     return follow(back, x_T, reverse, steps, frames)
@@ -218,8 +255,11 @@ def ddpm(
 
 def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
   """The diffusion model that a config describes."""
+  network = base.arguments(config.network)
+  if config.objective.variance == 'learned':
+    network['output_channels'] = 2 * facts.image_shape[-1]
   return ddpm(
-    find_network(config.network.name, 'Denoiser')(**base.arguments(config.network)),
+    find_network(config.network.name, 'Denoiser')(**network),
     optimizers.find_optimizer(**config.optimizer, num_steps=config.num_steps),
     facts.image_shape,
     **base.arguments(config.objective),

@@ -66,6 +66,16 @@ def posterior_variance(alpha_bar_t: ArrayLike, alpha_bar_s: ArrayLike) -> ArrayL
   return (1.0 - alpha_bar_s) / (1.0 - alpha_bar_t) * (1.0 - alpha_bar_t / alpha_bar_s)
 
 
+def log_range(alpha_bar_t: ArrayLike, alpha_bar_s: ArrayLike) -> ArrayLike:
+  """log of the 'large' variance of a step from t to s over the 'small' one."""
+  return np.log((1.0 - alpha_bar_t) / (1.0 - alpha_bar_s))
+
+
+def learned_variance(v: jax.Array, small: ArrayLike, log_range: ArrayLike) -> jax.Array:
+  """exp(f log large + (1 - f) log small) with f = (v + 1) / 2 (Nichol & Dhariwal 2021, eq. 15)."""
+  return small * jnp.exp(0.5 * (v + 1.0) * log_range)
+
+
 class Reverse(NamedTuple):
   """x_s = from_x_0 * x_0 + from_x_t * x_t + deviation * eps, a step back in time, for each t."""
 
@@ -87,7 +97,8 @@ def reverse_steps(
     alpha_bar: (T + 1,) float64.
     times: 0 = times[0] < ... < times[-1] = T: the steps that sampling visits.
     eta: 1 keeps the law of the ancestral chain, 0 adds no noise.
-    variance: of the added noise at eta = 1: 'small' is the posterior's, 'large' is beta (sec. 3.2).
+    variance: of the added noise at eta = 1: 'small' is the posterior's, 'large' is beta (sec.
+      3.2), 'learned' the small one, for a network to widen.
 
   Returns:
     float64 arrays (len(times) - 1,), in the order of decreasing t.
@@ -103,7 +114,7 @@ def reverse_steps(
     most = np.sqrt(np.min((1.0 - abar_s)[s > 0] / small[s > 0], initial=np.inf))
     raise ValueError(f'sampler.eta={eta} must lie between 0 and, on these steps, {most:.4g}')
   direct = np.sqrt(np.maximum(kept, 0.0) / (1.0 - abar_t))
-  added = eta**2 * (small if variance == 'small' else 1.0 - abar_t / abar_s)
+  added = eta**2 * (1.0 - abar_t / abar_s if variance == 'large' else small)
   return Reverse(
     t=t,
     from_x_0=np.sqrt(abar_s) - direct * np.sqrt(abar_t),
@@ -132,19 +143,23 @@ class Kernel(NamedTuple):
   s: jax.Array  # sqrt(1 - alpha_bar), of the noise in x_t
   from_x_0: jax.Array  # the posterior mean's dependence on x_0 (eq. 7)
   variance_q: jax.Array  # of the posterior q(x_{t-1} | x_t, x_0)
-  variance_p: jax.Array  # of the model p(x_{t-1} | x_t)
+  variance_p: jax.Array  # of the model p(x_{t-1} | x_t); where it is learned, the least
+  log_range: jax.Array  # log(beta_t / variance_p), how much more a learned one is at most
 
 
 def kernel(alpha_bar: np.ndarray, variance: str) -> Kernel:
-  """Tables of all T steps for 'small' (the posterior's) or 'large' (beta_t) variances.
+  """Tables of all T steps for 'small' (the posterior's), 'large' (beta_t) or 'learned' variances.
 
   At t = 1, where the posterior's variance is zero, the model's is that at t = 2, as in the
-  paper's own code.
+  paper's own code; a learned one is between this and beta_1. So is there the posterior's: no term
+  of the bound takes it, but a gradient would not pass a zero.
   """
   steps = reverse_steps(alpha_bar, np.arange(len(alpha_bar)))
   small = posterior_variance(alpha_bar[1:], alpha_bar[:-1])
-  model = small if variance == 'small' else 1.0 - alpha_bar[1:] / alpha_bar[:-1]
-  model = np.concatenate([small[1:2], model[1:]])
-  columns = (np.concatenate([[0.0], c]) for c in (steps.from_x_0[::-1], small, model))
+  small[0] = small[1]
+  beta = 1.0 - alpha_bar[1:] / alpha_bar[:-1]
+  model = np.concatenate([small[:1], beta[1:]]) if variance == 'large' else small
+  columns = steps.from_x_0[::-1], small, model, np.log(beta / model)
+  columns = (np.concatenate([[0.0], c]) for c in columns)
   tables = np.sqrt(alpha_bar), np.sqrt(1.0 - alpha_bar), *columns
   return Kernel(*(jnp.asarray(table, jnp.float32) for table in tables))
