@@ -69,7 +69,13 @@ def sample(
   np.savez(buffer, samples=drawn, **made)
   images.write_whole(arrays, buffer.getvalue())
   images.save_png(sheet, images.enlarge(images.grid(drawn[:GRID])))
-  print(f'{count} samples of step {model.step}: {arrays}, {sheet}')
+  print(f'{count} samples of step {model.step}{effort(model)}: {arrays}, {sheet}')
+
+
+def effort(model: Model) -> str:
+  """How often a sample passes through the network, in words; '' where there is none to count."""
+  count = cost.network_evaluations(model.objective, model.params) if model.network else None
+  return f', {count} network evaluation{"s" if count > 1 else ""} each' if count else ''
 
 
 def sampler(config: ml_collections.ConfigDict) -> dict[str, Any]:

@@ -78,7 +78,7 @@ def test_better_may_be_higher(tmp_path: Path, capsys: pytest.CaptureFixture[str]
   assert checkpoint.steps(tmp_path / 'best') == [best]
   capsys.readouterr()
   assert main(['--mode=sample', f'--workdir={tmp_path}', '--checkpoint=best']) == 0
-  assert f'100 samples of step {best}' in capsys.readouterr().out
+  assert f'100 samples of step {best}, 1 network evaluation each: ' in capsys.readouterr().out
 
 
 def test_a_resumed_run_knows_the_best_so_far(tmp_path: Path) -> None:
