@@ -209,8 +209,8 @@ def ddpm(
       'noise_squared_error': error,
     }
 
-  def descend(params: Params, label: Label, key: Key, frames: int) -> jax.Array:
-    """By a sampler on its grid."""
+  def on_a_grid(params: Params, label: Label, key: Key, frames: int) -> jax.Array:
+    """Another sampler's way down its grid."""
     del label
 
     def denoise(x_t: Image, t: jax.Array) -> Image:
@@ -221,7 +221,7 @@ def ddpm(
     x = float(path.s(descent.times[0])) * jax.random.normal(first, image_shape)
     return descent.run(denoise, x, way, frames)
 
-  def step_back(params: Params, label: Label, key: Key, frames: int) -> jax.Array:
+  def by_own_steps(params: Params, label: Label, key: Key, frames: int) -> jax.Array:
     """Algorithm 2."""
     del label
 
@@ -238,7 +238,7 @@ def ddpm(
     x_T = jax.random.normal(jax.random.fold_in(key, 0), image_shape)
     return follow(back, x_T, reverse, steps, frames)
 
-  trajectory = step_back if sampler in OWN else descend
+  trajectory = by_own_steps if sampler in OWN else on_a_grid
 
   def sample(params: Params, label: Label, key: Key) -> Image:
     return trajectory(params, label, key, 1)[-1]
