@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxgen import datasets
+from jaxgen import configuration, datasets, inference
 from jaxgen.datasets import splits
 from jaxgen.evaluation import provenance
 from jaxgen.main import main
@@ -201,6 +201,16 @@ def test_another_sampler_has_a_file_of_its_own(run: Path) -> None:
   assert read(run / 'evaluation-best-ddim-steps50.json')['checkpoint'] == 'best'
   sheets = {path.name for path in (run / 'figures').glob('neighbours*')}
   assert sheets >= {f'neighbours{x}.png' for x in ('', '-ddim-steps50', '-best-ddim-steps50')}
+
+
+def test_what_an_older_evaluation_could_not_say_makes_no_other_file(run: Path) -> None:
+  config = configuration.load(None, run, [])
+  with config.unlocked():
+    config.sampler.grid, config.sampler.churn = '', 0.0
+  assert inference.variant(config, run) == ''
+  with config.unlocked():
+    config.sampler.grid = 'time'
+  assert inference.variant(config, run) == '-gridtime'
 
 
 def test_samples_say_how_they_were_made_and_go_where_they_are_told(

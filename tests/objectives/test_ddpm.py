@@ -107,7 +107,7 @@ def test_denoising_shows_a_sample_on_its_way(steps: int) -> None:
   ('sampler', 'fields'),
   [
     ('euler_maruyama', {'grid': 'time', 'steps': 400}),
-    ('predictor_corrector', {'grid': 'log_snr', 'snr': 0.16, 'steps': 400}),
+    ('predictor_corrector', {'grid': 'log_snr', 'snr': 0.16, 'steps': 200}),
     ('dpm_solver_2m', {'grid': 'log_snr'}),
     ('heun', {'grid': 'karras', 'rho': 7.0}),
     ('heun', {'grid': 'log_snr', 'churn': 4.0}),  # at first to more noise than the last step has

@@ -61,7 +61,7 @@ def test_at_both_ends_a_learned_variance_is_a_fixed_one(schedule: str) -> None:
 
 def test_bound_with_the_exact_variance_is_the_entropy() -> None:
   """And below those of both fixed ones. Only the prior N(0, I) is not the law of x_T."""
-  x = M + np.sqrt(V) * np.random.default_rng(0).normal(size=(2000, *SHAPE))
+  x = M + np.sqrt(V) * np.random.default_rng(0).normal(size=(400, *SHAPE))
   bits = {
     name: evaluate(model(network, variance=name, bound_samples=T - 1), x)['bits_per_dimension']
     for name, network in NETWORKS.items()
