@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jaxgen import configuration
 from jaxgen.datasets.splits import Facts
@@ -105,3 +106,12 @@ def one_of_each(kind: Callable[[Path], str]) -> list[Path]:
   for path in shortest:
     first.setdefault(kind(path), path)
   return sorted(first.values())
+
+
+def one_of_each_objective() -> list[Any]:
+  """An experiment of each objective as a parameter; of one a family by default, else when slow."""
+  families = one_of_each(family_of)
+  return [
+    pytest.param(path, id=path.stem, marks=[] if path in families else pytest.mark.slow)
+    for path in one_of_each(objective_of)
+  ]

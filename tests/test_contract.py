@@ -24,9 +24,8 @@ from tests.examples import (
   example,
   examples,
   facts,
-  objective_of,
   on_one_device,
-  one_of_each,
+  one_of_each_objective,
 )
 
 ROOT = Path(__file__).parent.parent
@@ -42,7 +41,7 @@ PLAIN = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope='module', params=one_of_each(objective_of), ids=lambda path: path.stem)
+@pytest.fixture(scope='module', params=one_of_each_objective())
 def experiment(request: pytest.FixtureRequest) -> Iterator[str]:
   """One of each objective in turn, so that what was compiled for it serves all its tests."""
   yield request.param.stem

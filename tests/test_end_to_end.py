@@ -11,7 +11,7 @@ from PIL import Image
 
 from jaxgen import configuration
 from jaxgen.main import main
-from tests.examples import EXPERIMENTS, TINY, family_of, objective_of, one_of_each
+from tests.examples import EXPERIMENTS, TINY, one_of_each_objective
 
 # Overrides that shrink an experiment, applied where its config has the field.
 SMALL = TINY | {
@@ -40,15 +40,7 @@ def records(workdir: Path) -> list[dict]:
   return [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
 
 
-@pytest.mark.parametrize(
-  'experiment',
-  [
-    pytest.param(
-      path, id=path.stem, marks=[] if path in one_of_each(family_of) else pytest.mark.slow
-    )
-    for path in one_of_each(objective_of)
-  ],
-)
+@pytest.mark.parametrize('experiment', one_of_each_objective())
 def test_experiment_trains_resumes_samples_and_evaluates(
   experiment: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
