@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from jaxgen import configuration
 from jaxgen.errors import UserError
 from jaxgen.evaluation.protocol import Number, of_a_plot, sampler_name
-from jaxgen.migration import modernise
+from jaxgen.migration import OWN_DEFAULTS, modernise
 from jaxgen.training.writer import METRICS, SCORE, parse
 
 SHEETS = {'samples': ('figures/samples.png', 'grid.png'), 'neighbours': ('figures/neighbours.png',)}
@@ -149,12 +149,15 @@ def as_evaluated(config: dict[str, Any], evaluation: dict[str, Any]) -> dict[str
   name = {'name': config['objective.name']}
   objective, sampler = (as_dict(evaluation.get(part)) for part in ('objective', 'sampler'))
   found = modernise({'objective': name | objective, 'sampler': sampler})
+  unsaid = OWN_DEFAULTS.get(config['objective.name'], {})
   trained = 'sampler.' if sampler else ()
   used = {name: value for name, value in config.items() if not name.startswith(trained)}
   found['evaluation'].pop('classifier_weights')  # which is no field of older evaluations
   for section in ('sampler', 'objective', 'evaluation'):
     for field, value in found[section].items():
       name = f'{section}.{field}'
+      if name in used and name in unsaid and field not in as_dict(evaluation.get(section)):
+        continue  # the run knows better than what was so before it could be chosen
       if json.dumps(value) != json.dumps(used.get(name)):  # lists are no other tuples
         used[name] = value
   return used
