@@ -24,7 +24,7 @@ ORIGIN = measure.Origin('digits')
 def digits() -> splits.Dataset:
   """Disjoint halves of the real digits as training and test images."""
   section = ml_collections.ConfigDict(
-    {'name': 'digits', 'image_size': 0, 'channels': 0, 'memory_limit': 2**31}
+    {'name': 'digits', 'image_size': 0, 'channels': 0, 'memory_limit': 2**31, 'binarize': 'none'}
   )
   section.validation_fraction, section.test_fraction = 0.05, 0.45
   return datasets.load(section)

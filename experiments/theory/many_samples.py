@@ -35,7 +35,8 @@ def draws(samples: int, count: int) -> tuple[np.ndarray, ...]:
   def one(key: jax.Array) -> tuple[jax.Array, ...]:
     found = bounds.terms(log_p, jnp.full(1, X / 2 + DELTA), jnp.full(1, -np.log(2.0)), key, samples)
     elbo = bounds.evidence_lower_bound(found.log_likelihoods, found.kl)
-    return elbo, bounds.importance_weighted_bound(found.log_weights), found.log_weights.mean()
+    weights = found.log_weights()
+    return elbo, bounds.importance_weighted_bound(weights), weights.mean()
 
   keys = jax.random.split(jax.random.key(samples), count)
   return tuple(map(np.asarray, jax.jit(lambda keys: jax.lax.map(one, keys, batch_size=1000))(keys)))

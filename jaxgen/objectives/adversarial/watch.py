@@ -50,8 +50,10 @@ def warnings(step: int, means: Mapping[str, float]) -> Iterator[str]:
 
   Args:
     step: updates done.
-    means: since the last log.
+    means: since the last log; held-out ones, which have no losses of players, tell nothing.
   """
+  if 'critic/loss' not in means:
+    return
   if max(abs(means[f'{player}/loss']) for player in ('critic', 'generator')) > HUGE:
     yield (
       'Training has diverged: a loss is beyond 10,000. Lower the learning rates, or hold the '
