@@ -1,7 +1,7 @@
 """Tests run on four virtual CPU devices, with JAX's strictest checks."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # Before JAX is imported, and inherited by the processes that tests start.
@@ -29,6 +29,14 @@ hypothesis.settings.register_profile(
   suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile('tests')
+
+
+@pytest.fixture
+def compiled_as_users_do() -> Iterator[None]:
+  """For tests that compute for minutes, where what was saved in compiling is lost."""
+  jax.config.update('jax_disable_most_optimizations', False)
+  yield
+  jax.config.update('jax_disable_most_optimizations', True)
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ def recognised(samples: np.ndarray) -> tuple[float, np.ndarray]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures('compiled_as_users_do')
 @pytest.mark.filterwarnings('ignore:The `probability` parameter:FutureWarning')
 def test_diffusion_on_digits_draws_every_digit(
   tmp_path: Path, figure: Callable[[str], None]
@@ -39,6 +40,7 @@ def test_diffusion_on_digits_draws_every_digit(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures('compiled_as_users_do')
 @pytest.mark.filterwarnings('ignore:The `probability` parameter:FutureWarning')
 def test_long_chains_of_an_energy_are_still_digits(
   tmp_path: Path, figure: Callable[[str], None]

@@ -119,6 +119,7 @@ def test_copied_training_images_are_found_out(real: Real) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures('compiled_as_users_do')
 def test_mnist_behaves_as_it_must(figure: Callable[[str], None]) -> None:
   """The table in the README: halves, train against test, noise, classes removed."""
   if 'TFDS_DATA_DIR' not in os.environ:
