@@ -56,7 +56,8 @@ def base(objective: str, dataset: str) -> ml_collections.ConfigDict:
   config.evaluation.seeds = 1
   config.evaluation.classifier_weights = ''  # a file, in place of the data's own classifier
   config.evaluation.inception_weights = ''  # a file, for distances in inception's features too
-  config.evaluation.s4_legacy_weights = ''  # a file, for the one report's distance, see README
+  # A file, for the distance of one report; see jaxgen/evaluation/README.md.
+  config.evaluation.s4_legacy_weights = ''
   return config
 
 

@@ -2,7 +2,7 @@
 
 A report of 2024 (De Silva, sec. 7) gives Fréchet distances on MNIST of 16.3 for its VAE, 12.4 for
 its WGAN and 9.3 for its DDPM, of one run each, without budgets. Here every family trains for about
-as long on two CPU cores: the numbers of steps come from the speeds that README's benchmark found,
+as long on two CPU cores: the numbers of steps come from the speeds that tests/benchmarks found,
 and the table says how long each run took. Digits: 9 runs of a minute. MNIST: 9 runs of 17 minutes,
 and the DDPM's samples, three hours.
 """

@@ -121,7 +121,7 @@ def test_copied_training_images_are_found_out(real: Real) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures('compiled_as_users_do')
 def test_mnist_behaves_as_it_must(figure: Callable[[str], None]) -> None:
-  """The table in the README: halves, train against test, noise, classes removed."""
+  """The table in jaxgen/evaluation/README.md: halves, splits, noise, classes removed."""
   if 'TFDS_DATA_DIR' not in os.environ:
     pytest.skip('TFDS_DATA_DIR does not name a folder with MNIST prepared by tensorflow-datasets')
   dataset = datasets.load(load_config('experiments/vae.py:mnist', None, []).data)
