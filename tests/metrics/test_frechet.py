@@ -64,6 +64,17 @@ def test_symmetric_and_zero_to_itself_even_when_nearly_singular(gaussians: Draw)
   assert frechet_distance(a, b) == pytest.approx(frechet_distance(b, a))
 
 
+def test_eigenvalues_that_rounding_makes_negative_are_zero() -> None:
+  """Features that are sums of others: the distance to themselves, moved, is the squared shift."""
+  generator, negative = np.random.default_rng(0), 0
+  for _ in range(10):
+    features = generator.normal(size=(50, 3)) @ generator.normal(size=(3, 6))
+    negative += scipy.linalg.eigvalsh(frechet.covariance(moments(features)))[0] < 0.0
+    moved = frechet_distance(moments(features), moments(features + 1.0))
+    assert moved == pytest.approx(6.0, abs=1e-6)
+  assert negative
+
+
 def test_moving_all_features_adds_the_squared_shift(gaussians: Draw) -> None:
   features = gaussians(0)
   shift = np.arange(8.0)

@@ -14,7 +14,7 @@ from jaxgen.networks import mlp
 from jaxgen.objectives.base import Example, Objective, put
 from jaxgen.objectives.variational.likelihoods import find_likelihood
 from jaxgen.objectives.variational.non_amortized import non_amortized
-from tests.examples import dealt, example, on_one_device
+from tests.examples import dealt, draw, example, on_one_device
 
 SHAPE, LATENT, IMAGES = (3, 1, 1), 2, 12
 NOISE = 0.7  # standard deviation of x given z
@@ -99,6 +99,13 @@ def test_held_out_images_are_inferred_anew() -> None:
     )
     code = objective.encode(DECODER, jnp.float32(X[i]).reshape(SHAPE), jax.random.key(i))
     np.testing.assert_allclose(code, MEANS[i], atol=0.3)
+
+
+def test_samples_decode_codes_of_the_prior() -> None:
+  """Their mean is B and their covariance W W^T, of the decoder's means alone."""
+  drawn = draw(model(), DECODER, jax.random.split(jax.random.key(0), 20_000)).reshape(-1, 3)
+  np.testing.assert_allclose(drawn.mean(0), B, atol=0.03)
+  np.testing.assert_allclose(np.cov(drawn.T), W @ W.T, atol=0.05)
 
 
 def test_of_a_row_that_comes_twice_the_first_counts() -> None:

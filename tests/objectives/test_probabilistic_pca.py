@@ -145,6 +145,15 @@ def test_the_floor_holds_where_codes_explain_all() -> None:
   assert np.isfinite(found).all()
 
 
+def test_a_batch_of_one_image_is_a_guess_that_can_be_gone_on_from() -> None:
+  """Its variance is 0, under which the density would be infinite."""
+  same = np.tile(DATA[:1], (50, 1))
+  params, _, found = fitted(probabilistic_pca(SHAPE, Q, floor=0.01), same, 2, 50)
+  assert params['variance'] == pytest.approx(0.01)
+  assert np.isfinite(found).all()
+  np.testing.assert_allclose(params['mean'], DATA[0], atol=1e-6)
+
+
 def test_figure_goes_along_the_principal_axes(by_em: tuple[Any, Any, list]) -> None:
   """By two deviations sqrt(l_i - s2) of the code's part of the leading axes, in their order."""
   model, few = probabilistic_pca(SHAPE, Q), examples(DATA[:3].reshape(-1, *SHAPE))
