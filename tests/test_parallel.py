@@ -10,6 +10,7 @@ import optax
 import pytest
 
 from jaxgen import configuration
+from jaxgen.datasets.splits import Split
 from jaxgen.devices import parallel
 from jaxgen.images import from_uint8
 from jaxgen.objectives.base import DEVICES, Example, Key, Metrics, Objective, Params, descend
@@ -97,6 +98,30 @@ def test_training_equals_a_loop_over_images(devices: int) -> None:
   assert state.step == 3
   np.testing.assert_allclose(state.params['w'], w, rtol=1e-5)
   np.testing.assert_allclose(state.ema['w'], ema, rtol=1e-5)
+
+
+def test_the_state_begins_at_step_0_with_the_type_that_it_keeps() -> None:
+  """A number of Python's own would be another type, and the second dispatch compile anew."""
+  state = parallel.initial_state(toy(), 0)
+  assert (int(state.step), state.step.dtype, state.step.weak_type) == (0, jnp.int32, False)
+
+
+def test_images_without_labels_have_none() -> None:
+  """-1, as models know it."""
+  split = Split(np.zeros((4, 2, 2, 1), np.uint8), None)
+  np.testing.assert_array_equal(parallel.examples(split, np.arange(3)).label, -1)
+  labelled = split._replace(labels=np.array([5, 6, 7, 8]))
+  np.testing.assert_array_equal(parallel.examples(labelled, np.array([2, 0])).label, [7, 5])
+
+
+def test_cores_are_those_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+  """Where the system tells; else all, or one."""
+  monkeypatch.setattr(os, 'sched_getaffinity', {0: {0, 1, 2}}.__getitem__, raising=False)
+  assert parallel.cores() == 3
+  monkeypatch.delattr(os, 'sched_getaffinity')
+  for count, expected in ((6, 6), (None, 1)):
+    monkeypatch.setattr(os, 'cpu_count', lambda: count)  # noqa: B023
+    assert parallel.cores() == expected
 
 
 def test_one_dispatch_of_many_steps_equals_many_dispatches() -> None:

@@ -99,7 +99,7 @@ def look(chunks: Iterable[np.ndarray], kinds: Sequence[Features]) -> list[Seen]:
   parts: list[list[Any]] = [[] for _ in kinds]
   digest = hashlib.sha256()
   for chunk in chunks:
-    digest.update(np.ascontiguousarray(chunk).data)
+    digest.update(chunk.tobytes())
     for part, features in zip(parts, kinds, strict=True):
       part.append(features.extract(chunk))
   if not all(parts):

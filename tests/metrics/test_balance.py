@@ -1,5 +1,7 @@
 """Inception score and class balance: closed forms, and the classes that are not there."""
 
+import json
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -51,6 +53,7 @@ def test_missing_counts_by_share_and_unclaimed_by_certainty() -> None:
   sure[:50] = [0.4, 0.3, 0.2, 0.1]
   balance = class_balance(sure, np.full(4, 1000))
   assert balance.missing == (2, 3)
+  assert json.dumps(balance.missing) == '[2, 3]'  # as files have it
   assert balance.unclaimed == pytest.approx(0.05)
   collapsed = class_balance(certain(np.zeros(10, int), 4), np.full(4, 1))
   assert (collapsed.missing, collapsed.entropy_nats) == ((1, 2, 3), 0.0)

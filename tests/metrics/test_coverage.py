@@ -24,6 +24,15 @@ def test_points_on_a_line_by_hand() -> None:
   )
 
 
+def test_balls_are_rounded_up_by_the_spread_and_not_by_where_it_lies() -> None:
+  """Moving one axis far away leaves a point outside that is a thousandth outside."""
+  real, outside = np.array([[0.0, 0.0], [1.0, 0.0]]), np.array([[2.001, 0.0], [2.002, 0.0]])
+  for far in (0.0, 1e5):
+    there = np.array([0.0, far])
+    overlap = manifold_overlap(real + there, outside + there, 1, 1)
+    assert overlap.precision == 0.0
+
+
 def test_dropped_modes_lower_recall_and_broken_samples_lower_precision(gaussians: Draw) -> None:
   modes = np.array([[0.0] * 8, [1000.0] * 8], np.float32)
   real = np.concatenate([gaussians(0, 200) + modes[0], gaussians(1, 200) + modes[1]])

@@ -4,10 +4,35 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from jaxgen.objectives.diffusion import prediction
+from jaxgen.objectives.diffusion import prediction, process
 from jaxgen.objectives.diffusion.denoiser import Denoiser
+from jaxgen.objectives.diffusion.diffusion import error_name
 from jaxgen.objectives.diffusion.path import find_path
+
+
+@pytest.mark.parametrize(
+  ('density', 'prediction_', 'weighting', 'name'),
+  [
+    ('uniform', 'noise', 'output', 'noise_squared_error'),
+    ('log_normal', 'v', 'output', 'log_normal_v_squared_error'),
+    ('cosine', 'v', 'min_snr', 'cosine_min_snr_weighted_squared_error'),
+  ],
+)
+def test_an_error_is_called_by_what_is_averaged(
+  density: str, prediction_: str, weighting: str, name: str
+) -> None:
+  assert error_name(density, prediction_, weighting) == name
+
+
+def test_a_diffusion_of_one_step_leaves_nothing() -> None:
+  np.testing.assert_array_equal(process.alpha_bars('linear', 1), [1.0, 0.0])
+
+
+def test_straight_paths_lead_to_the_image_itself() -> None:
+  path = find_path('straight')
+  assert (path.first, path.s(path.first), path.a(path.first)) == (0.0, 0.0, 1.0)
 
 
 class Ramp(nn.Module):

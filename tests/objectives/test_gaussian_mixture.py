@@ -38,7 +38,7 @@ def fitted(model: Objective, data: np.ndarray, updates: int, batch: int) -> tupl
 @pytest.mark.parametrize('covariance', ['full', 'diagonal'])
 def test_agrees_with_scikit_learn(covariance: str) -> None:
   """From the same start: the first images, equal weights, the variance of each pixel."""
-  updates, floor = 12, 1e-6
+  updates, floor = 3, 1e-6
   params, _, found = fitted(gaussian_mixture(SHAPE, 3, covariance, floor), DATA, updates, COUNT)
   precision = 1 / DATA.var(0)
   theirs = GaussianMixture(

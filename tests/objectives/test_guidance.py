@@ -94,6 +94,12 @@ def test_guidance_outside_of_the_noise_it_is_for_is_none() -> None:
   assert all_through.std() < 0.9 * between.std() < 0.8 * plain.std()
 
 
+@pytest.mark.parametrize('often', [-0.1, 1.0])
+def test_labels_cannot_be_left_out_less_than_never(often: float) -> None:
+  with pytest.raises(ValueError, match='label_dropout'):
+    model(Told(), often)
+
+
 def test_labels_are_left_out_as_often_as_asked() -> None:
   """By images of 0 of class 1: a network that says 1, or -1 for none, errs by 1 with either;
   one of class 0 errs only where the label is left out."""

@@ -68,6 +68,14 @@ def test_planar_steps_can_be_inverted_whatever_the_encoder_says(along: float) ->
   assert (np.diff(moved @ w) > -1e-5).all()
 
 
+def test_a_planar_step_bends_along_u_by_what_lies_along_w() -> None:
+  """z + u' tanh(w.z + b) (eq. 10)."""
+  z, u, w = (jnp.float32(v) for v in ([0.3, -0.2], [0.5, 1.0], [0.6, 0.8]))
+  found, _ = posteriors.planar_step(z, u, w, jnp.float32(0.7))
+  expected = z + posteriors.invertible(u, w) * np.tanh(0.18 - 0.16 + 0.7)
+  np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
 def jacobian(flows: int) -> np.ndarray:
   *_, flow = drawn('inverse_autoregressive', 4, flows)
   return np.asarray(jax.jacfwd(lambda z: flow(z)[0])(jnp.float32([0.1, -0.4, 0.3, 0.7])))

@@ -23,7 +23,7 @@ def slope(f: Critic, real: Image, fake: Image, key: Key) -> jax.Array:
   """|grad f| at a point drawn uniformly between x and G(z) (Gulrajani et al. 2017, alg. 1)."""
   alpha = jax.random.uniform(key)
   gradient = jax.grad(f)(alpha * real + (1.0 - alpha) * fake)
-  return optax.safe_norm(gradient.ravel(), 0.0)  # whose own gradient at 0 is 0, not NaN
+  return optax.safe_norm(gradient, 0.0)  # whose own gradient at 0 is 0, not NaN
 
 
 def squared_slope(f: Critic, image: Image) -> jax.Array:

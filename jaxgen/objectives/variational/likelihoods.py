@@ -89,8 +89,8 @@ def observation_model(
   decoder: nn.Module,
   likelihood: Likelihood,
   latent: int,
-  log_variance: float = 0.0,
-  learn_variance: bool = False,
+  log_variance: float,
+  learn_variance: bool,
 ) -> ObservationModel:
   """A decoder and what its output says of pixels.
 
