@@ -6,17 +6,17 @@ import ml_collections
 def base(objective: str, dataset: str) -> ml_collections.ConfigDict:
   """The fields of every experiment."""
   config = ml_collections.ConfigDict()
-  config.seed = 0
-  config.num_steps = 20_000
-  config.batch_size = 64
-  config.ema_decay = 0.999
+  config.seed = 0  # of the first parameters, the order of images, all noise and all samples
+  config.num_steps = 20_000  # updates; an epoch is (training images / batch_size) of them
+  config.batch_size = 64  # images that an update takes, on all devices together
+  config.ema_decay = 0.999  # of the moving average of the parameters; 0 for none
   config.init_from = ''  # folder of a run whose averaged parameters this one begins with
   config.steps_per_call = 1  # updates in one dispatch; pays for small networks
   # Virtual devices of a CPU, in each process; 0: one a core, but one in each of several processes.
   # Pays where networks convolve. JAX_NUM_CPU_DEVICES in the environment goes first.
   config.cpu_devices = 1
   config.reduction = 'mean'  # or ordered: the same bits for any number of devices up to 8, slower
-  config.log_every = 100
+  config.log_every = 100  # updates
 
   config.data = ml_collections.ConfigDict()
   config.data.name = dataset  # digits, folder, or a dataset of tensorflow-datasets
@@ -31,7 +31,7 @@ def base(objective: str, dataset: str) -> ml_collections.ConfigDict:
   config.data.binarize = 'none'
 
   config.objective = ml_collections.ConfigDict()
-  config.objective.name = objective
+  config.objective.name = objective  # a module of jaxgen.objectives, or of your own package
 
   config.network = ml_collections.ConfigDict()
   config.network.dtype = 'float32'  # of the computation; bfloat16 where the hardware is made for it
@@ -39,14 +39,14 @@ def base(objective: str, dataset: str) -> ml_collections.ConfigDict:
   config.optimizer = optimizer('adam', 1e-3)
 
   config.checkpoint = ml_collections.ConfigDict()
-  config.checkpoint.every = 1000
-  config.checkpoint.keep = 2
+  config.checkpoint.every = 1000  # updates; 0: only at the end
+  config.checkpoint.keep = 2  # the last ones
   # Also kept: the best by the first number of an evaluation whose name starts so; lower is better,
-  # and with a minus before the name, higher. '' keeps the last ones only.
+  # and with a minus before the name, higher; '' keeps the last ones only
   config.checkpoint.best = 'score/fid'
 
   config.evaluation = ml_collections.ConfigDict()
-  config.evaluation.every = 1000  # 0: only at the end
+  config.evaluation.every = 1000  # updates; 0: only at the end
   config.evaluation.batch_size = 100  # images a device takes at once
   config.evaluation.validation_images = 1000  # looked at during training
   config.evaluation.training_samples = 1000  # scored during training; 0: none
@@ -64,14 +64,14 @@ def base(objective: str, dataset: str) -> ml_collections.ConfigDict:
 def optimizer(name: str, learning_rate: float, **fields: float) -> ml_collections.ConfigDict:
   """The fields of one optimizer; see `jaxgen.objectives.optimizers`."""
   section = ml_collections.ConfigDict()
-  section.name = name
-  section.learning_rate = learning_rate
-  section.warmup_steps = 0
-  section.schedule = 'constant'
-  section.clip_norm = 0.0
-  section.weight_decay = 0.0
+  section.name = name  # adam, adamw, rmsprop, sgd or momentum
+  section.learning_rate = learning_rate  # after warming up, before decaying
+  section.warmup_steps = 0  # updates over which the rate rises from 0
+  section.schedule = 'constant'  # or cosine
+  section.clip_norm = 0.0  # largest Euclidean norm of a gradient; 0 for any
+  section.weight_decay = 0.0  # of adamw's matrices, over the rate
   section.b1 = 0.9  # Adam's; the momentum of `rmsprop` and `momentum`
-  section.b2 = 0.999
+  section.b2 = 0.999  # decay of the mean squared gradient, of adam, adamw and rmsprop
   section.update(fields)
   return section
 

@@ -7,7 +7,7 @@ from experiments import common
 
 def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config = common.base('ddpm', dataset)
-  config.objective.timesteps = 1000
+  config.objective.timesteps = 1000  # of the noise
   config.objective.schedule = 'linear'  # or cosine
   config.objective.weighting = 'simple'  # or variational
   config.objective.variance = 'small'  # or large, or learned between them
@@ -15,7 +15,7 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   # or ddim; and, on a grid, dpm_solver_2m, dpm_solver_2s, dpm_solver_3s, euler_maruyama, heun,
   # langevin, predictor_corrector, probability_flow
   config.sampler.name = 'ancestral'
-  config.sampler.steps = 1000
+  config.sampler.steps = 1000  # of a sample
   config.sampler.eta = 0.0  # of ddim: 0 deterministic, 1 ancestral
   config.sampler.grid = ''  # karras, log_snr or time; '' for the diffusion's own steps
   config.sampler.sigma_min = 0.0  # of the grid; 0 for the noise of the first step
@@ -33,9 +33,9 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config.evaluation.bound_samples = 8  # times at which held-out images are looked at
   # Sized for a CPU: a GPU has room for channels=128, multipliers=(1,2,2), blocks=2, patch=1.
   config.network.name = 'unet'
-  config.network.channels = 32
-  config.network.multipliers = (1, 2)
-  config.network.blocks = 1
+  config.network.channels = 32  # at full size
+  config.network.multipliers = (1, 2)  # of the channels at each level; each halves the size
+  config.network.blocks = 1  # residual ones at each level
   config.network.attention = (1,)  # levels with self-attention
   config.network.patch = 2  # pixels that the network takes as one, each way
   config.optimizer = common.optimizer(

@@ -7,11 +7,11 @@ from experiments import common
 
 def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config = common.base('gan', dataset)
-  config.objective.latent = 100
-  config.objective.critic_steps = 1
+  config.objective.latent = 100  # numbers that a sample is made of
+  config.objective.critic_steps = 1  # updates of the critic for one of the generator
   config.objective.generator_loss = 'non_saturating'  # or minimax
-  config.network.name = 'mlp'
-  config.network.hidden = (1024, 512, 256)
+  config.network.name = 'mlp'  # or convolutional, dcgan
+  config.network.hidden = (1024, 512, 256)  # the critic's widths; the generator's in reverse
   config.optimizer = common.optimizer('adam', 2e-4, b1=0.5)
   config.critic_optimizer = common.critic_optimizer(config)
   config.steps_per_call = 10

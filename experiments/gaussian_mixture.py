@@ -7,7 +7,7 @@ from experiments import common
 
 def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config = common.base('gaussian_mixture', dataset)
-  config.objective.components = 100
+  config.objective.components = 100  # Gaussians
   config.objective.covariance = 'diagonal'  # or full
   config.objective.floor = 0.01  # smallest variance along any axis, of pixels in [-1, 1]
   config.objective.forgetting = 0.6  # power by which the weight of a new batch falls; 0 for EM

@@ -7,8 +7,8 @@ from experiments import common
 
 def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config = common.base('adversarial', dataset)
-  config.objective.latent = 64
-  config.objective.critic_steps = 1
+  config.objective.latent = 64  # numbers that a sample is made of
+  config.objective.critic_steps = 1  # updates of the critic for one of the generator
   config.objective.loss = 'hinge'  # or another of jaxgen.objectives.adversarial.losses
   config.objective.constraint = 'r1'  # or none, clip, spectral, another of constraints
   config.objective.penalty = 1.0  # lambda of a gradient or Lipschitz penalty, gamma of r1 and r2
@@ -19,7 +19,7 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config.objective.adaptive = False  # that probability follows the critic, from 0 to there at most
   config.sampler = ml_collections.ConfigDict()
   config.sampler.truncation = 0.0  # within which a sample's latents lie; 0: as in training
-  config.network.name = 'convolutional'
+  config.network.name = 'convolutional'  # or mlp, dcgan, r3gan
   config.network.hidden = (64, 128)  # every layer halves height and width
   config.optimizer = common.optimizer('adam', 2e-4, b1=0.0, b2=0.99)
   config.critic_optimizer = common.critic_optimizer(config)

@@ -15,9 +15,10 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config.objective.samples = 5
   config.objective.latent = 50
   config.network.hidden = (200, 200)
-  config.network.activation = 'tanh'
+  config.network.activation = 'tanh'  # or relu, ...
   config.data.binarize = 'dynamic'
-  config.optimizer = common.optimizer('adam', 1e-3, eps=1e-4)
+  config.optimizer = common.optimizer('adam', 1e-3)
+  config.optimizer.eps = 1e-4  # added to the root of the mean squared gradient
   config.batch_size = 20
   if dataset == 'digits':
     config.objective.latent = 8

@@ -7,7 +7,7 @@ from experiments import common
 
 def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config = common.base('probabilistic_pca', dataset)
-  config.objective.latent = 50
+  config.objective.latent = 50  # components
   config.objective.floor = 1e-3  # smallest variance of the noise, of pixels in [-1, 1]
   config.objective.forgetting = 0.6  # power by which the weight of a new batch falls; 0 for EM
   del config.network, config.optimizer

@@ -8,13 +8,13 @@ from experiments import edm
 def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config = edm.get_config(dataset)
   config.network = ml_collections.ConfigDict()
-  config.network.name = 'transformer'
-  config.network.dtype = 'float32'
-  config.network.width = 128
-  config.network.depth = 6
-  config.network.heads = 4
+  config.network.name = 'transformer'  # or unet, with its own fields as in ddpm.py
+  config.network.dtype = 'float32'  # of the computation; bfloat16 where the hardware is made for it
+  config.network.width = 128  # numbers in a token
+  config.network.depth = 6  # blocks
+  config.network.heads = 4  # of attention
   config.network.patch = 4  # 49 tokens of MNIST
-  config.network.dropout = 0.0
+  config.network.dropout = 0.0  # share of the features that a block forgets in training
   config.optimizer.learning_rate = 5e-4
   config.cpu_devices = 1
   if dataset == 'digits':

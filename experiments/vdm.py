@@ -8,7 +8,7 @@ from experiments import score_sde
 def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config = score_sde.get_config(dataset)
   config.objective = ml_collections.ConfigDict()
-  config.objective.name = 'vdm'
+  config.objective.name = 'vdm'  # a module of jaxgen.objectives
   config.objective.features = (6, 7)  # 2^k 2 pi of the Fourier features
   del config.sampler.guidance, config.sampler.guidance_min, config.sampler.guidance_max
   config.sampler.name = 'ancestral'
