@@ -3,6 +3,8 @@
 # ./launch.sh experiments/vae.py:mnist FLAGS   trains that experiment; flags go to jaxgen.main
 # ./launch.sh --mode=sample --workdir=...      any other command line of jaxgen.main
 # ./launch.sh test [FLAGS]                     runs the tests; flags go to pytest
+# ./launch.sh experiments/vae.py --help        lists all options and fields
+# ./launch.sh --help                           prints these lines, and installs nothing
 # Makes .venv beside this file on first use, from requirements.txt.
 # Several processes train one model where srun or mpirun starts this, or where each is started with
 # --coordinator=HOST:PORT --num_processes=N --process_id=0...N-1
@@ -10,6 +12,12 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 venv=$here/.venv
+case ${1:-} in
+  -h | --help)
+    sed -n '2,/^set /s/^# //p' "${BASH_SOURCE[0]}"
+    exit
+    ;;
+esac
 say() { printf '\033[1m%s\033[0m\n' "launch: $*" >&2; }
 [ -t 2 ] || say() { printf 'launch: %s\n' "$*" >&2; }
 
