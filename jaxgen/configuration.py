@@ -1,6 +1,5 @@
 """The experiment's config: from a file or a workdir, overridden, checked, saved and compared."""
 
-import difflib
 import importlib.util
 import json
 import math
@@ -13,19 +12,13 @@ import ml_collections
 from absl import flags
 from ml_collections import config_flags
 
-from jaxgen.errors import UserError, suggest
+from jaxgen.errors import UserError, meant, suggest
+from jaxgen.fields import FREE, meant_by
 from jaxgen.images import write_whole
 from jaxgen.migration import modernise
 from jaxgen.objectives.base import BLOCKS, REDUCTIONS
 
 FILE = 'config.json'
-
-# Fields that change what is watched and kept, not what is computed: a run may resume with others.
-# Data may move, and be held in memory or not: `workdir.describe` checks that they are the same.
-FREE = (
-  *('log_every', 'checkpoint.', 'evaluation.', 'sampler.'),
-  *('data.path', 'data.memory_limit', 'cpu_devices'),
-)
 
 # What every config holds; objectives, networks and optimizers check their own sections.
 REQUIRED = {
@@ -115,11 +108,14 @@ def override(
       continue
     section = field.rpartition('.')[0]
     if section and not any(name.startswith(f'{section}.') for name in known):
-      raise UserError(f'unknown config field {field!r}: this experiment has no section {section!r}')
+      raise UserError(
+        f'unknown config field {field!r}: this experiment has no section {section!r}.'
+        + suggest(section, {name.rpartition('.')[0] for name in known if '.' in name})
+      )
     if field not in known:
-      close = difflib.get_close_matches(field, known, n=1, cutoff=0.5)
-      meant = f' Did you mean {close[0]!r}?' if close else ''
-      raise UserError(f'unknown config field {field!r}.{meant} Known: {", ".join(known)}.')
+      close = meant_by(field, known)
+      among = '' if close else f' Known: {", ".join(known)}.'
+      raise UserError(f'unknown config field {field!r}.{meant(close)}{among}')
     if not equals and not isinstance(known[field], bool):
       raise UserError(f'{argument} needs a value: write {argument}={known[field]}')
   flag_values, command = flags.FlagValues(), ['jaxgen', *overrides]

@@ -3,7 +3,7 @@
 import difflib
 import importlib
 import pkgutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from types import ModuleType
 
 
@@ -14,9 +14,12 @@ class UserError(Exception):
 def suggest(name: str, known: Iterable[str]) -> str:
   """Ends a message about an unknown `name`: what was probably meant, and all there is."""
   known = sorted(known)
-  close = difflib.get_close_matches(name, known, n=1)
-  meant = f' Did you mean {close[0]!r}?' if close else ''
-  return f'{meant} Known: {", ".join(known)}.'
+  return f'{meant(difflib.get_close_matches(name, known, n=1))} Known: {", ".join(known)}.'
+
+
+def meant(names: Sequence[str]) -> str:
+  """Asks whether one of these was meant; '' where there is none."""
+  return f' Did you mean {" or ".join(map(repr, names))}?' if names else ''
 
 
 def find_module(package: str, name: str, attribute: str) -> ModuleType:

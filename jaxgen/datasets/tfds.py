@@ -1,5 +1,6 @@
 """Image datasets of tensorflow-datasets."""
 
+import difflib
 import importlib
 import logging
 import os
@@ -12,7 +13,10 @@ import numpy as np
 
 from jaxgen.datasets.reading import OnDemand, fit_array
 from jaxgen.datasets.splits import Dataset, Split, hold_out
-from jaxgen.errors import UserError
+from jaxgen.errors import UserError, meant
+
+# What is named where a dataset is unknown.
+KNOWN = ('digits', 'folder', 'mnist', 'fashion_mnist', 'cifar10')
 
 
 def tfds(config: ml_collections.ConfigDict) -> Dataset:
@@ -30,10 +34,11 @@ def tfds(config: ml_collections.ConfigDict) -> Dataset:
   try:
     builder = library.builder(config.name, data_dir=data_dir)
   except library.core.registered.DatasetNotFoundError as error:
-    known = ', '.join(('digits', 'folder', 'mnist', 'fashion_mnist', 'cifar10'))
+    known = [*KNOWN, *library.list_builders(with_community_datasets=False)]
+    close = meant(difflib.get_close_matches(config.name, dict.fromkeys(known), n=1))
     raise UserError(
-      f'unknown dataset {config.name!r}. Known: {known} and every other image dataset of '
-      'tensorflow-datasets by name'
+      f'unknown dataset {config.name!r}.{close} Known: {", ".join(KNOWN)} and every other image '
+      'dataset of tensorflow-datasets by name'
     ) from error
   except (ValueError, AssertionError, ImportError, OSError) as error:
     reason = next(iter(str(error).splitlines()), type(error).__name__)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from jaxgen import configuration
 from jaxgen.errors import UserError
 from jaxgen.evaluation.protocol import Number, of_a_plot, sampler_name
+from jaxgen.fields import FREE
 from jaxgen.migration import OWN_DEFAULTS, modernise
 from jaxgen.training.writer import METRICS, SCORE, parse
 
@@ -14,7 +15,7 @@ SHEETS = {'samples': ('figures/samples.png', 'grid.png'), 'neighbours': ('figure
 
 # Fields in which the runs of one group may differ: where data lie, and what is watched. How they
 # were sampled is no such field, though it may change after training.
-ASIDE = ('seed', *(f for f in configuration.FREE if not f.startswith(('sampler.', 'objective.'))))
+ASIDE = ('seed', *(f for f in FREE if not f.startswith(('sampler.', 'objective.'))))
 LAST = 'last'  # the checkpoint that is reported
 
 
