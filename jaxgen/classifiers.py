@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxgen import datasets
+from jaxgen import commands, datasets
 from jaxgen.errors import UserError
 from jaxgen.evaluation.foreign import add_data, data_of
 from jaxgen.evaluation.references import labelled
@@ -18,10 +18,10 @@ from jaxgen.features import classifier, classifier_file
 
 def parser() -> argparse.ArgumentParser:
   """The command line."""
-  result = argparse.ArgumentParser(
-    prog='python -m jaxgen.classifiers',
-    description='Train the classifier whose features score the samples of a dataset.',
-    allow_abbrev=False,
+  result = commands.parser(
+    'jaxgen.classifiers',
+    'Train the classifier whose features score the samples of a dataset.',
+    ('--data=fashion_mnist --output=fashion_mnist.npz',),
   )
   add_data(result)
   result.add_argument('--output', required=True, type=Path, help='.npz file to write')

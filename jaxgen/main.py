@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import signal
 import sys
 import traceback
@@ -14,7 +15,7 @@ from pathlib import Path
 import jax
 import ml_collections
 
-from jaxgen import configuration
+from jaxgen import commands, configuration, fields
 from jaxgen.devices import parallel, processes
 from jaxgen.errors import UserError
 from jaxgen.training.stopping import silence
@@ -22,34 +23,62 @@ from jaxgen.training.stopping import silence
 
 def parser() -> argparse.ArgumentParser:
   """The command line, but for --config.field=value, which the config's own types parse."""
-  result = argparse.ArgumentParser(
-    prog='python -m jaxgen.main',
-    description='Train, sample from, evaluate or verify a deep generative model.',
-    epilog='Any field of the config can be overridden: --config.optimizer.learning_rate=3e-4. '
-    'A config file is a Python program, and is run.',
-    allow_abbrev=False,
+  result = commands.parser(
+    'jaxgen.main',
+    'Train, sample from, evaluate or verify a deep generative model.',
+    (
+      '--config=experiments/ddpm.py',
+      '--config=experiments/ddpm.py --help',
+      '--config=experiments/vae.py:mnist --workdir=runs/mine --config.optimizer.learning_rate=3e-4',
+      '--workdir=runs/mine',
+      '--mode=sample --workdir=runs/mine --num_samples=1000',
+      '--mode=evaluate --workdir=runs/mine --config.sampler.steps=50',
+      '--mode=verify --workdir=runs/mine',
+    ),
+    add_help=False,
   )
-  result.add_argument('--config', help='experiments/NAME.py or experiments/NAME.py:DATASET')
-  result.add_argument('--workdir', type=Path, help='folder of the run (runs/NAME-DATASET-seedN)')
-  result.add_argument('--mode', choices=('train', 'sample', 'evaluate', 'verify'), default='train')
-  result.add_argument('--init_from', type=Path, help='folder of a run to begin with, in training')
-  result.add_argument(
-    '--steps', type=int, default=0, help='of --mode=verify: the last ones, to be trained again'
-  )
-  result.add_argument('--num_samples', type=int, default=100, help='with --mode=sample')
-  result.add_argument(
-    '--label', default='', help='7, or 0,1,2 in turn: what to sample, of a conditional model'
-  )
-  result.add_argument('--output', type=Path, help='.npz of --mode=sample (WORKDIR/samples.npz)')
-  result.add_argument('--parameters', choices=('ema', 'raw'), default='ema', help='which to sample')
-  result.add_argument(
-    '--checkpoint', choices=('last', 'best'), default='last', help='which to sample or evaluate'
-  )
-  result.add_argument('--platform', help='cpu, gpu or tpu; the best there is by default')
-  result.add_argument('--coordinator', help='HOST:PORT of process 0, to train in several processes')
-  result.add_argument('--num_processes', type=int, help='how many there are')
-  result.add_argument('--process_id', type=int, help='which of them this is, from 0')
+  add = result.add_argument
+  add('-h', '--help', action='store_true', help='with --config or --workdir, all fields too')
+  add('--config', help='experiments/NAME.py or experiments/NAME.py:DATASET, a program that is run')
+  add('--config.FIELD', metavar='VALUE', help='any field of it, as in --config.num_steps=500')
+  add('--workdir', type=Path, help='folder of the run (default: runs/NAME-DATASET-seedN)')
+  modes = ('train', 'sample', 'evaluate', 'verify')
+  add('--mode', choices=modes, default='train', help='what to do; train resumes what was stopped')
+  add('--init_from', type=Path, help='folder of a run to begin with, in training')
+  add('--steps', type=int, default=0, help='of --mode=verify: the last ones, to be trained again')
+  add('--num_samples', type=int, default=100, help='with --mode=sample')
+  named = '7, or 0,1,2 in turn: what to sample, of a conditional model'
+  add('--label', default='', help=named)
+  add('--output', type=Path, help='.npz of --mode=sample (default: WORKDIR/samples.npz)')
+  add('--parameters', choices=('ema', 'raw'), default='ema', help='which to sample')
+  chosen = 'which to sample or evaluate'
+  add('--checkpoint', choices=('last', 'best'), default='last', help=chosen)
+  add('--platform', help='cpu, gpu or tpu (default: the best there is)')
+  add('--coordinator', help='HOST:PORT of process 0, to train in several processes')
+  add('--num_processes', type=int, help='how many there are')
+  add('--process_id', type=int, help='which of them this is, from 0')
   return result
+
+
+def explain(options: argparse.Namespace, overrides: Sequence[str]) -> None:
+  """Prints what --help says: the options, and all fields of a config where one is named.
+
+  Raises:
+    UserError: that config cannot be loaded.
+  """
+  print(parser().format_help())
+  if not options.config and not options.workdir:
+    print('--config=experiments/NAME.py --help lists all fields of an experiment')
+    return
+  config = configuration.load(options.config, options.workdir, overrides)
+  said = fields.comments(Path(options.config.partition(':')[0])) if options.config else {}
+  width = max(100, shutil.get_terminal_size().columns)
+  print(
+    f'fields of {options.config or options.workdir}, each set with --config.FIELD=VALUE; all of '
+    'them made the model,\nbut those with a * may change when a run is resumed, sampled or '
+    'evaluated, and the seed of samples too;\nwhere no rate is scheduled, num_steps may be raised\n'
+  )
+  print(fields.listing(dict(configuration.flatten(config.to_dict())), said, width))
 
 
 def labels(text: str) -> tuple[int, ...]:
@@ -71,7 +100,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
   try:
     unknown = [a for a in overrides if a.startswith('-') and not a.startswith('--config.')]
     if unknown:
-      raise UserError(f'unknown option {unknown[0]!r}; see --help')
+      raise UserError(
+        f'unknown option {unknown[0]!r}; see --help. Fields are set as in --config.batch_size=32'
+      )
+    if options.help:
+      explain(options, overrides)
+      return 0
     place = processes.find(
       options.coordinator, options.num_processes, options.process_id, os.environ
     )

@@ -16,7 +16,7 @@ MODULES = {
 }
 # Rooms, each on a floor: what it imports lies on a lower one, or in the room itself.
 FLOORS = (
-  ('errors', 'version'),
+  ('errors', 'commands', 'fields', 'version'),
   ('images', 'layers', 'metrics'),
   ('networks', 'features', 'datasets'),
   ('objectives',),

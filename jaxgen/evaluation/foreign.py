@@ -11,7 +11,7 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from jaxgen import datasets
+from jaxgen import commands, datasets
 from jaxgen.errors import UserError
 from jaxgen.evaluation.held_out import progress
 from jaxgen.evaluation.provenance import circumstances
@@ -23,10 +23,13 @@ from jaxgen.images import write_whole
 
 def parser() -> argparse.ArgumentParser:
   """The command line."""
-  result = argparse.ArgumentParser(
-    prog='python -m jaxgen.evaluation',
-    description='Score samples that jaxgen did not make, under the protocol of all jaxgen runs.',
-    allow_abbrev=False,
+  result = commands.parser(
+    'jaxgen.evaluation',
+    'Score samples that jaxgen did not make, under the protocol of all jaxgen runs.',
+    (
+      '--samples=theirs.npz --data=mnist --output=theirs.json',
+      '--samples=pictures --data=folder --data_path=originals --image_size=64',
+    ),
   )
   result.add_argument(
     '--samples', required=True, type=Path, help='.npz of one uint8 (N, H, W[, C]), or PNG folder'
@@ -44,8 +47,12 @@ def add_data(parser: argparse.ArgumentParser) -> None:
   """Adds the arguments that `data_of` reads."""
   parser.add_argument('--data', required=True, help='digits, mnist, folder, ...')
   parser.add_argument('--data_path', default='', help='of the folder, or of prepared datasets')
-  parser.add_argument('--image_size', type=int, default=0, help='side to resize the data to')
-  parser.add_argument('--channels', type=int, choices=(0, 1, 3), default=0, help='1 grey, 3 colour')
+  parser.add_argument(
+    '--image_size', type=int, default=0, help='side to resize the data to; 0 as it is'
+  )
+  parser.add_argument(
+    '--channels', type=int, choices=(0, 1, 3), default=0, help='1 grey, 3 colour; 0 as it is'
+  )
   parser.add_argument('--binarize', default='none', choices=('none', 'static'), help='of the data')
 
 

@@ -1,10 +1,10 @@
 """python -m jaxgen.report runs/a runs/b --output=report.html: workdirs -> one page."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from jaxgen import commands
 from jaxgen.errors import UserError
 from jaxgen.images import write_whole
 from jaxgen.report.page import page
@@ -13,11 +13,11 @@ from jaxgen.report.runs import read
 
 def main(arguments: Sequence[str] | None = None) -> int:
   """Runs a command line; returns the process's exit code."""
-  parser = argparse.ArgumentParser(
-    prog='python -m jaxgen.report', description='Compare runs on one page.', allow_abbrev=False
-  )
-  parser.add_argument('workdirs', nargs='+', type=Path, metavar='WORKDIR')
-  parser.add_argument('--output', type=Path, default=Path('report.html'))
+  examples = 'runs/vae-digits-seed0 runs/gan-digits-seed0', 'runs/* --output=report.html'
+  parser = commands.parser('jaxgen.report', 'Compare runs on one page.', examples)
+  folders = 'folders of runs; those that differ in nothing but the seed share a column'
+  parser.add_argument('workdirs', nargs='+', type=Path, metavar='WORKDIR', help=folders)
+  parser.add_argument('--output', type=Path, default=Path('report.html'), help='the page to write')
   options = parser.parse_args(arguments)
   runs, problems = [], []
   try:

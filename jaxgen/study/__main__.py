@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from jaxgen import commands
 from jaxgen.errors import UserError
 from jaxgen.images import write_whole
 from jaxgen.study import cells, plan, results
@@ -25,15 +26,20 @@ from jaxgen.training.workdir import claim
 
 def parser() -> argparse.ArgumentParser:
   """The command line, but for --config.field=value, which the study's own types parse."""
-  result = argparse.ArgumentParser(
-    prog='python -m jaxgen.study',
-    description='Run a grid of experiments and compare them on one page.',
-    epilog='Fields of the study can be overridden: --config.seeds=0,1 --config.overrides.num_steps='
-    '500. The same command resumes, skips what is finished and tries again what has failed.',
-    allow_abbrev=False,
+  result = commands.parser(
+    'jaxgen.study',
+    'Run a grid of experiments and compare them on one page. The same command resumes, skips what '
+    'is finished and tries again what has failed.',
+    (
+      '--config=experiments/studies/beta.py --workdir=runs/beta',
+      '--config=experiments/studies/beta.py --config.seeds=0,1 --config.overrides.num_steps=500',
+      '--config=experiments/studies/wgan_clip.py:mnist --workdir=/shared/clip --part=2/8',
+    ),
   )
   result.add_argument('--config', required=True, help='experiments/studies/NAME.py[:DATASET]')
-  result.add_argument('--workdir', type=Path, help='folder of the study (runs/NAME-DATASET)')
+  result.add_argument(
+    '--workdir', type=Path, help='folder of the study (default: runs/NAME-DATASET)'
+  )
   result.add_argument('--part', default='1/1', help='K/N: of N that share one folder, the Kth part')
   result.add_argument('--report_only', action='store_true', help='only write what is there so far')
   return result

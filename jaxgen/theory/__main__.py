@@ -1,10 +1,10 @@
 """python -m jaxgen.theory [NAME ...] [--output=page.html] [--full]: claims -> a table."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from jaxgen import commands
 from jaxgen.errors import UserError
 from jaxgen.images import write_whole
 from jaxgen.theory.claims import findings, names
@@ -13,12 +13,14 @@ from jaxgen.theory.page import heading, markdown, page, section
 
 def main(arguments: Sequence[str] | None = None) -> int:
   """Runs a command line; returns the process's exit code, 1 where a row disagrees."""
-  parser = argparse.ArgumentParser(
-    prog='python -m jaxgen.theory',
-    description='Hold the theory against measurements; run it in the folder that has experiments/.',
-    allow_abbrev=False,
+  parser = commands.parser(
+    'jaxgen.theory',
+    'Hold the theory against measurements; run it in the folder that has experiments/.',
+    ('', 'linear_vae sampler_orders', '--full --output=theory.html --output=theory.md'),
   )
-  parser.add_argument('names', nargs='*', metavar='NAME', help='of experiments/theory/NAME.py')
+  parser.add_argument(
+    'names', nargs='*', metavar='NAME', help='of experiments/theory/NAME.py; all of them by default'
+  )
   parser.add_argument('--full', action='store_true', help='at the size that is reported')
   ending = 'a page, or with the ending .md a Markdown table; may be given twice'
   parser.add_argument('--output', type=Path, action='append', default=[], help=ending)
