@@ -17,12 +17,14 @@ from jaxgen import configuration, datasets, images
 from jaxgen.datasets import splits
 from jaxgen.devices import cost, parallel
 from jaxgen.errors import UserError
-from jaxgen.evaluation.held_out import GRID, first, progress
+from jaxgen.evaluation.held_out import GRID, first
 from jaxgen.evaluation.provenance import circumstances, parameters_hash, revision
 from jaxgen.evaluation.references import about
 from jaxgen.evaluation.scores import Scorer, joined
+from jaxgen.evaluation.summary import table
 from jaxgen.model import EMA, Model, restore
 from jaxgen.objectives.base import Example
+from jaxgen.progress import follow
 from jaxgen.training.checkpoint import FOLDERS, LAST, SUMS
 from jaxgen.training.workdir import require_data
 
@@ -89,8 +91,10 @@ def checkpoint_hash(workdir: Path, which: str, step: int) -> str:
   return hashlib.sha256(sums.read_bytes()).hexdigest()
 
 
-def evaluate(config: ml_collections.ConfigDict, workdir: Path, which: str = LAST) -> dict[str, Any]:
-  """Test-set means, scores and cost of averaged and raw parameters, also in evaluation.json.
+def evaluate(config: ml_collections.ConfigDict, workdir: Path, which: str = LAST) -> None:
+  """Writes test-set means, scores and cost of averaged and raw parameters to evaluation.json.
+
+  Prints the first of them.
 
   What is found of the best checkpoint, or with another sampler than the run's, goes to a file of
   its own, see `variant`.
@@ -129,8 +133,9 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Path, which: str = LAST
   if config.evaluation.num_samples:
     sheet = workdir / 'figures' / f'neighbours{suffix}.png'
     results |= score(model, sheet, dataset, results['cost'])
-  images.write_whole(workdir / f'evaluation{suffix}.json', json.dumps(results, indent=2).encode())
-  return results
+  path = workdir / f'evaluation{suffix}.json'
+  images.write_whole(path, json.dumps(results, indent=2).encode())
+  print(f'{table(results)}\nall numbers, with their protocols: {path}')
 
 
 def batch_of(config: ml_collections.ConfigDict, image_shape: tuple[int, int, int]) -> Example:
@@ -178,7 +183,7 @@ def score(
     for seed in seeds:
       watch, shown = cost.Stopwatch(), []
       drawn = watch.time(model.evaluation.samples(params, count, seed))
-      drawn = first(progress(drawn, count, f'{name}, sampling seed {seed}'), SHOWN, shown)
+      drawn = first(follow(drawn, count, f'{name}, sampling seed {seed}'), SHOWN, shown)
       sets.append(scorer.score(drawn, seed))
       neighbours = sets[0][0].neighbours
       if (name, seed) == ('ema', config.seed) and neighbours is not None:

@@ -1,7 +1,6 @@
 """python -m jaxgen.main --config=experiments/ddpm.py: train, sample from, evaluate and verify."""
 
 import argparse
-import json
 import logging
 import os
 import re
@@ -184,7 +183,7 @@ def run(options: argparse.Namespace, config: ml_collections.ConfigDict, workdir:
   else:
     from jaxgen.inference import evaluate
 
-    print(json.dumps(evaluate(config, workdir, options.checkpoint), indent=2))
+    evaluate(config, workdir, options.checkpoint)
   return 0
 
 

@@ -18,8 +18,9 @@ from jaxgen.devices.parallel import (
   purpose_key,
 )
 from jaxgen.errors import UserError, suggest
-from jaxgen.evaluation.held_out import Evaluation, progress
+from jaxgen.evaluation.held_out import Evaluation
 from jaxgen.objectives.base import Key, Objective, Params
+from jaxgen.progress import follow
 from jaxgen.training.checkpoint import FOLDERS, LAST
 from jaxgen.training.trained import trained
 
@@ -76,7 +77,7 @@ class Model:
       raise UserError(f'{count} samples were asked for; ask for a whole number of at least 1')
     labels = () if label is None else whole_numbers(label).tolist()
     drawn = self.evaluation.samples(self.params, int(count), seed, labels=labels)
-    return np.concatenate(list(progress(drawn, count, 'sample')))
+    return np.concatenate(list(follow(drawn, count, 'drawing')))
 
   def encode(self, pictures: np.ndarray, seed: int | None = None) -> np.ndarray:
     """The codes of uint8 (N, H, W, C), float32 (N, ...).

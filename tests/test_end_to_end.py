@@ -66,7 +66,10 @@ def test_experiment_trains_resumes_samples_and_evaluates(
 
   capsys.readouterr()
   assert main(['--mode=evaluate', f'--workdir={workdir}']) == 0
-  results = json.loads(capsys.readouterr().out)
+  said = capsys.readouterr().out.splitlines()
+  assert len(said) <= 12
+  assert said[-1] == f'all numbers, with their protocols: {workdir}/evaluation.json'
+  results = json.loads((workdir / 'evaluation.json').read_text())
   assert results['test_images'] == 359
   assert all(np.isfinite(v) for part in ('ema', 'raw') for v in results[part].values())
 

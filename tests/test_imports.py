@@ -16,7 +16,7 @@ MODULES = {
 }
 # Rooms, each on a floor: what it imports lies on a lower one, or in the room itself.
 FLOORS = (
-  ('errors', 'commands', 'fields', 'version'),
+  ('errors', 'commands', 'fields', 'progress', 'version'),
   ('images', 'layers', 'metrics'),
   ('networks', 'features', 'datasets'),
   ('objectives',),

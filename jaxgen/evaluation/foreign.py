@@ -13,12 +13,12 @@ import numpy as np
 
 from jaxgen import commands, datasets
 from jaxgen.errors import UserError
-from jaxgen.evaluation.held_out import progress
 from jaxgen.evaluation.provenance import circumstances
 from jaxgen.evaluation.references import about, in_order
 from jaxgen.evaluation.scores import Scorer, joined
 from jaxgen.features import Features, require_images
 from jaxgen.images import write_whole
+from jaxgen.progress import follow
 
 
 def parser() -> argparse.ArgumentParser:
@@ -82,7 +82,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
   require_like(samples, dataset.image_shape, options.samples)
   scorer = Scorer(dataset, config, ('test', 'train'))
   require_enough(samples, scorer.kinds, options.samples)
-  found = scorer.score(progress(in_order(samples), len(samples), 'given'), options.seed)
+  found = scorer.score(follow(in_order(samples), len(samples), 'given'), options.seed)
   about_samples = {'samples': len(samples), 'features': about(scorer.kinds)}
   about_samples['made'] = circumstances()
   return about_samples | {'no_classifier': scorer.reason, 'scores': joined([found])}

@@ -1,7 +1,5 @@
 """What a trained model is worth: held-out means, samples and figures, of any parameters."""
 
-import sys
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -16,11 +14,11 @@ from jaxgen.datasets.splits import Rows, Split, subset
 from jaxgen.devices.parallel import LOOK, examples, image_keys, map_images, purpose_key
 from jaxgen.errors import UserError
 from jaxgen.objectives.base import Example, Image, Key, Metrics, Objective, Params, draw_label
+from jaxgen.progress import follow
 
 FIGURE_ROWS = 8  # images that an objective's own figures show
 GRID = 100  # samples in a sheet
 DIAGNOSED = 1000  # most images that are looked at together
-SAY_EVERY = 10.0  # seconds
 
 # Purposes of samples: a step that was chosen for its samples must be judged by others.
 REPORTED, CHOOSING = 'sample', 'select'
@@ -90,7 +88,8 @@ class Evaluation:
     labels = np.full(len(rows), -1) if split.labels is None else split.labels[rows]
     chosen = Rows(split.images, rows), labels.astype(np.int32), rows
     totals: dict[str, float] = {}
-    for chunk in self._measure(self.settle(params), *chosen):
+    found = self._measure(self.settle(params), *chosen)
+    for chunk in follow(found, len(rows), 'held-out means', 'images', examples_in):
       for name, values in chunk.items():
         totals[name] = totals.get(name, 0.0) + float(np.sum(values, dtype=np.float64))
     means = {name: total / len(rows) for name, total in totals.items()}
@@ -180,19 +179,9 @@ class Evaluation:
     return {name: np.asarray(images.to_uint8(figure)) for name, figure in drawn.items()}
 
 
-def progress(chunks: Iterable[np.ndarray], count: int, name: str) -> Iterator[np.ndarray]:
-  """Passes samples on, and says on stderr about every ten seconds how many there are, with ETA."""
-  began = said = time.monotonic()
-  done = 0
-  for chunk in chunks:
-    yield chunk
-    done += len(chunk)
-    now = time.monotonic()
-    if now - said > SAY_EVERY and done < count:
-      said = now
-      left = round((now - began) / done * (count - done))
-      line = f'{name}: {done} of {count} samples  ETA {left // 60}:{left % 60:02d}'
-      print(line, file=sys.stderr, flush=True)
+def examples_in(chunk: Any) -> int:
+  """How many examples a pytree of arrays (N, ...) is of."""
+  return len(jax.tree.leaves(chunk)[0])
 
 
 def first(chunks: Iterable[np.ndarray], count: int, keep: list[np.ndarray]) -> Iterator[np.ndarray]:

@@ -67,7 +67,7 @@ def _measure(against: dict[str, Reference], features: Features, origin: Origin, 
       available = len(against[other].seen.features)
       reasons[split] = f'the {other} split has {available} images, and {count} are needed'
       continue
-    line = f'{len(sets)} sets of {count} real {other} images are held against the {split} split'
+    line = f'{len(sets)} x {count} real {other} images are held against the {split} split'
     print(f'{line}, once', file=sys.stderr, flush=True)
     found = [
       score(

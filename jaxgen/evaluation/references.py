@@ -10,6 +10,7 @@ import numpy as np
 from jaxgen.datasets import splits
 from jaxgen.errors import UserError
 from jaxgen.features import Features, cache, classifier, inception, pixels
+from jaxgen.progress import follow
 
 CHUNK = 1000  # images looked at together
 NO_LABELS = 'the dataset has no labels'
@@ -144,7 +145,8 @@ def references(
     if kept is not None and kept.keys() >= {'features', 'fingerprint'}:
       seen = Seen(kept['features'], kept.get('probabilities'), str(kept['fingerprint']))
     else:
-      seen = look(in_order(images), [features])[0]
+      what = f'{features.name} features of the {name} images'
+      seen = look(follow(in_order(images), len(images), what, 'images'), [features])[0]
       if path is not None:
         cache.save(path, **{k: part for k, part in seen._asdict().items() if part is not None})
     found[name] = Reference(seen, labels)

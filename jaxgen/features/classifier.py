@@ -15,6 +15,7 @@ deviation) from the training images, and those without 3 and 7 at 125 ± 26; und
 
 import hashlib
 import logging
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -120,6 +121,7 @@ def fit(
   )
   rows, training = in_one_order(train_images, train_labels)
   network = Classifier(recipe.dimension, int(train_labels.max()) + 1)
+  recipe = recipe.bounded(len(train_images))
   params = train(network, recipe, train_images[rows], train_labels[rows])
   weights = {
     name: np.asarray(array).astype(np.float16).astype(np.float32)
@@ -163,12 +165,13 @@ def build(
       images the same.
   """
   sets = _require_sets(train_images, train_labels, test_images, test_labels)
+  recipe, usual = recipe.bounded(len(sets[0])), recipe == Recipe()
   shape, training = sets[0].shape[1:], in_one_order(*sets[:2])[1]
   trained, path = None, None
   if weights is not None:
     trained = load(weights)
     _require_fitting(weights, trained, shape, training)
-  elif recipe == Recipe():
+  elif usual:
     trained = shipped(training)
   if trained is None and folder is not None:
     tested = {'test_images': sets[2], 'test_labels': sets[3]}
@@ -176,6 +179,7 @@ def build(
     path = Path(folder) / f'classifier-{key[:16]}.npz'
     trained = _kept(path, shape, training)
   if trained is None:
+    announce(len(sets[0]), recipe)
     trained = fit(*sets, recipe)
     if path is not None:
       _keep(path, trained)
@@ -186,6 +190,19 @@ def build(
     fingerprint=trained.fingerprint,
     extract=extractor(trained),
     accuracy=trained.accuracy,
+  )
+
+
+def announce(count: int, recipe: Recipe) -> None:
+  """Says that something begins that takes its time, and how to do without it."""
+  print(
+    f'A classifier of these {count} images, whose features score samples, is trained once, in '
+    f'{recipe.steps} steps of {min(count, recipe.batch_size)} images. '
+    '--config.evaluation.num_samples=0 (--mode=evaluate) and '
+    '--config.evaluation.training_samples=0 (training) do without scores, '
+    '--config.evaluation.classifier_weights=FILE takes one that is there.',
+    file=sys.stderr,
+    flush=True,
   )
 
 

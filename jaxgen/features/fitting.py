@@ -1,9 +1,7 @@
 """How a classifier for features is trained: Adam on shifted images under a one-cycle rate."""
 
-import sys
-import time
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import flax.linen as nn
 import jax
@@ -11,15 +9,31 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxgen.progress import follow
+
+EPOCHS = 100  # few images are not looked at more often than this
+
 
 class Recipe(NamedTuple):
-  """How the classifier is trained; part of the name under which it is kept."""
+  """How the classifier is trained; part of the name under which it is kept.
+
+  Attributes:
+    dimension: of the features.
+    steps: of training.
+    batch_size: in images.
+    learning_rate: the highest.
+    seed: of the first parameters, the order of the images and their shifts.
+  """
 
   dimension: int = 64
   steps: int = 1200
   batch_size: int = 128
   learning_rate: float = 0.004
   seed: int = 0
+
+  def bounded(self, images: int) -> Self:
+    """The same with at most EPOCHS passes over so many images."""
+    return self._replace(steps=min(self.steps, EPOCHS * -(-images // self.batch_size)))
 
 
 def _shift(image: jax.Array, key: jax.Array) -> jax.Array:
@@ -73,15 +87,13 @@ def train(network: nn.Module, recipe: Recipe, images: np.ndarray, labels: np.nda
   generator = np.random.default_rng(recipe.seed)
   size = min(recipe.batch_size, len(images))
   queue = np.empty(0, np.int64)
-  began = time.monotonic()
-  for number, rate in enumerate(rates):
+  steps = follow(rates, recipe.steps, 'classifier for features', 'steps', lambda _: 1)
+  for number, rate in enumerate(steps):
     if len(queue) < size:
       queue = generator.permutation(len(images))
     chosen, queue = queue[:size], queue[size:]
     key = jax.random.fold_in(shift_key, number)
-    params, state, loss = _step(network, params, state, images[chosen], labels[chosen], key, rate)
-    if (number + 1) % 200 == 0:
-      left = (time.monotonic() - began) / (number + 1) * (recipe.steps - number - 1)
-      line = f'classifier for features: step {number + 1} of {recipe.steps}  loss {loss:.4f}'
-      print(f'{line}  ETA {left // 60:.0f}:{left % 60:02.0f}', file=sys.stderr, flush=True)
+    batch = images[chosen], labels[chosen]
+    params, state, loss = _step(network, params, state, *batch, key, rate)
+    loss.block_until_ready()  # else the pace would be that of asking for it
   return params

@@ -16,6 +16,7 @@ from pathlib import Path
 from jaxgen import commands
 from jaxgen.errors import UserError
 from jaxgen.images import write_whole
+from jaxgen.progress import clock
 from jaxgen.study import cells, plan, results
 from jaxgen.study.cells import FINISHED, Stop
 from jaxgen.study.page import page
@@ -126,13 +127,6 @@ def one(
         print(f'{place} {len(after)} to go{when}', flush=True)
   except UserError as error:
     print(f'{place} {cell.words}: left to the other process: {error}', flush=True)
-
-
-def clock(seconds: float) -> str:
-  """1:02:03, or 2:03."""
-  minutes, rest = divmod(round(seconds), 60)
-  hours, minutes = divmod(minutes, 60)
-  return f'{hours}:{minutes:02}:{rest:02}' if hours else f'{minutes}:{rest:02}'
 
 
 def report(study: Study, workdir: Path) -> int:

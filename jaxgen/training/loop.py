@@ -17,10 +17,10 @@ from clu import parameter_overview
 from jaxgen import configuration, datasets, objectives
 from jaxgen.datasets import order, splits
 from jaxgen.devices import cost, parallel, processes
-from jaxgen.evaluation import held_out
 from jaxgen.evaluation.held_out import CHOOSING, GRID, Evaluation, first, require_finite
 from jaxgen.evaluation.provenance import fingerprint, image_hashes
 from jaxgen.objectives import base, rules
+from jaxgen.progress import clock, follow
 from jaxgen.training.checkpoint import Checkpoints
 from jaxgen.training.stopping import StopRequests
 from jaxgen.training.trained import begin_from
@@ -216,7 +216,7 @@ class Run:
     drawn = first(drawn, GRID, shown)
     if not count:
       return np.concatenate(list(drawn)), {}
-    scores = self.scorer.score(held_out.progress(drawn, count, 'evaluation'), seed)
+    scores = self.scorer.score(follow(drawn, count, 'evaluation'), seed)
     numbers = [number for one in scores for number in one.numbers if number.value is not None]
     return np.concatenate(shown), {f'{SCORE}{n.protocol}': n.value for n in numbers}
 
@@ -235,11 +235,9 @@ class Run:
     sign, prefix = (-1.0, wanted[1:]) if wanted.startswith('-') else (1.0, wanted)
     name = next((name for name in values if name.startswith(prefix)), None)
     if name is None:
-      known = ', '.join(values)
-      self.requests.say(
-        f"No step is kept as the best, for config.checkpoint.best={wanted!r} is none of {known}; ''"
-        ' keeps none without a word'
-      )
+      if not self.writer.evaluations:  # else it was said before
+        known = f'is none of {", ".join(values)}; {""!r} keeps none without a word'
+        self.requests.say(f'No step is kept as the best: checkpoint.best={wanted!r} {known}')
       return
     before = [sign * record[name] for record in self.writer.evaluations if name in record]
     if sign * values[name] < min(before, default=math.inf):
@@ -265,7 +263,8 @@ def announce(
   state: parallel.TrainState,
 ) -> None:
   """Says what is about to run, on what, and from where."""
-  print(parameter_overview.get_parameter_overview(state.params, include_stats=False))
+  if not int(state.step):
+    print(parameter_overview.get_parameter_overview(state.params, include_stats=False))
   sizes = ', '.join(f'{len(split.images)} {name}' for name, split in dataset._asdict().items())
   device = jax.devices()[0]
   print(
@@ -289,8 +288,7 @@ def progress(
   parts.append(summary({name: v for name, v in means.items() if not name.endswith('_norm')}))
   if 'images_per_second' in costs:
     to_go = (config.num_steps - step) * config.batch_size
-    minutes, seconds = divmod(round(to_go / costs['images_per_second']), 60)
-    parts.append(f'ETA {minutes}:{seconds:02d}')
+    parts.append(f'ETA {clock(to_go / costs["images_per_second"])}')
   return '  '.join(parts)
 
 

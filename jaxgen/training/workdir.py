@@ -108,10 +108,11 @@ def recognise(workdir: Path, began: dict[str, Any], dataset: Dataset) -> dict[st
       'Bring them back, or choose another --workdir.'
     )
   for (split, other), count in copies(hashes).items():
-    found[f'{split} images that are also {other} images'] = count
-    log.warning(
-      '%d of %d %s images are also %s images, to the pixel', count, len(hashes[split]), split, other
-    )
+    name = f'{split} images that are also {other} images'
+    found[name] = count
+    if began.get(name) != count:  # else it was said at the start
+      words = '%d of %d %s images are also %s images, to the pixel'
+      log.warning(words, count, len(hashes[split]), split, other)
   return found
 
 

@@ -1,0 +1,72 @@
+"""An evaluation in about ten lines, for who has just waited for it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxgen.evaluation.protocol import Number, deviation
+
+MEANS = 4  # of test images that are shown
+SCORES = ('fid', 'precision', 'recall', 'inception_score', 'missing_classes')
+COLUMNS = {'ema': 'averaged', 'raw': 'raw', 'real': 'real images'}
+
+
+def table(results: Mapping[str, Any]) -> str:
+  """The first means and the scores against the test split, of averaged and of raw parameters.
+
+  Args:
+    results: what `inference.evaluate` writes to evaluation.json.
+  """
+  real = results.get('ema_scores', {}).get('real', {})
+  scores = {which: numbers(results.get(f'{which}_scores', {})) for which in ('ema', 'raw')}
+  scores['real'] = numbers(real)
+  rows = [
+    [name, *(f'{results[which][name]:.5g}' for which in ('ema', 'raw')), '']
+    for name in list(results['ema'])[:MEANS]
+  ]
+  rows += [[name, *(scores[which].get(name, '') for which in COLUMNS)] for name in scores['ema']]
+  columns = list(zip(['', *COLUMNS.values()], *rows, strict=True))
+  widths = [max(map(len, column)) for column in columns]
+  lines = [
+    '  '.join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip()
+    for row in zip(*columns, strict=True)
+  ]
+  return '\n'.join([*lines, *remarks(results)])
+
+
+def numbers(section: Mapping[str, Any]) -> dict[str, str]:
+  """The scores that are shown, by their metric: the mean over sets of samples, ± its error.
+
+  That is the deviation of several sets, and else the standard error of one.
+  """
+  found: dict[str, list[Number]] = {}
+  for stored in section.get('numbers', ()):
+    number = Number.from_json(stored)
+    shown = number.protocol.metric.startswith(SCORES) and number.protocol.split in ('test', '')
+    if shown and number.value is not None:
+      found.setdefault(number.protocol.metric, []).append(number)
+  return {metric: in_words(sets) for metric, sets in found.items()}
+
+
+def in_words(sets: Sequence[Number]) -> str:
+  """12.3 ± 0.4, as far as an error is known."""
+  values = [number.value for number in sets if number.value is not None]
+  error = deviation(values) if len(values) > 1 else sets[0].standard_error
+  mean = f'{np.mean(values):.4g}'
+  return mean if error is None else f'{mean} ± {error:.2g}'
+
+
+def remarks(results: Mapping[str, Any]) -> list[str]:
+  """What stands below: how much was looked at, and what it cost."""
+  cost = results['cost']
+  parts = [f'step {results["step"]}', f'{results["test_images"]} test images']
+  if 'ema_scores' in results:
+    parts.append(f'{results["evaluation"]["num_samples"]} samples against the test split')
+  each = cost['network_evaluations_per_sample']
+  parts += [f'{each} network evaluation{"s" if each > 1 else ""} each'] if each else []
+  seconds = cost.get('seconds_per_1000_samples')
+  parts += [f'{seconds:.3g} s for 1,000 of them'] if seconds else []
+  reason = results.get('no_classifier')
+  instead = [f'pixels stand in for the classifier: {reason}'] if reason else []
+  return [f'{", ".join(parts)}; {cost["parameters"]:,} parameters', *instead]
