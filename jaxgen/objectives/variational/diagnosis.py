@@ -51,13 +51,14 @@ def activity(codes: jax.Array) -> Metrics:
 
 
 def warn(step: int, means: Mapping[str, float]) -> list[str]:
-  """A sentence where the posterior has collapsed."""
+  """A sentence where the posterior has collapsed, or that of a layer, as in `layer_2/collapsed`."""
   del step
-  if not means.get('collapsed'):
-    return []
   return [
-    'the posterior has collapsed: no dimension of the code tells images apart; try '
-    'objective.warm_up_steps, objective.free_bits or a smaller objective.beta'
+    f'{name.removesuffix("collapsed").replace("/", ": ")}the posterior has collapsed: no dimension '
+    'of the code tells images apart; try objective.warm_up_steps, objective.free_bits or a smaller '
+    'objective.beta'
+    for name, value in means.items()
+    if name.endswith('collapsed') and value
   ]
 
 
