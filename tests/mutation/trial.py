@@ -34,6 +34,9 @@ HEAVY += ('scipy.stats', 'scipy.special', 'sklearn.datasets', 'sklearn.neighbors
 HEAVY += ('orbax.checkpoint', 'ml_collections', 'hypothesis.strategies', 'coverage')
 HEAVY += ('tensorboard.backend.event_processing.event_accumulator', 'matplotlib.figure')
 STAMPS = itertools.count(10**9)  # seconds; compiled code is known by them and by the size
+EVEN_SLOW = ('-m', '')
+# By default it holds one experiment of each family to the contract.
+WHOLE = ('tests/test_contract.py',)
 MEMORY = 16 * 2**30  # bytes that a mutant may take before it is stopped
 
 
@@ -208,7 +211,7 @@ def run(copy: Copy, tests: list[str]) -> int:
       chosen = [item for item in items if item.nodeid in place]
       items[:] = sorted(chosen, key=lambda item: place[item.nodeid])
 
-  return pytest.main(['-x', *_flags(copy), *_files(tests)], plugins=[Chosen()])
+  return pytest.main(['-x', *_flags(copy), *EVEN_SLOW, *_files(tests)], plugins=[Chosen()])
 
 
 def measure(copy: Copy, file: str, found: Path) -> int:
@@ -234,7 +237,8 @@ def measure(copy: Copy, file: str, found: Path) -> int:
       outcomes[report.nodeid].add(report.outcome)
 
   tracer.start()
-  pytest.main([*_flags(copy), file], plugins=[Measured()])
+  slow = EVEN_SLOW if file in WHOLE else ()
+  pytest.main([*_flags(copy), *slow, file], plugins=[Measured()])
   tracer.stop()
   lines = _lines_by_test(tracer.get_data(), copy.root)
   tests = [
