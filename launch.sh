@@ -77,7 +77,7 @@ case ${1:-} in
     shift
     cd "$here"
     say 'running the tests'
-    exec "$venv/bin/python" -m pytest -n 2 "$@"
+    exec "$venv/bin/python" -m pytest -n 2 --dist worksteal "$@"
     ;;
   '')
     cd "$here"

@@ -17,9 +17,12 @@ from jaxgen.theory.page import heading, markdown, number, page
 
 FOLDER = Path(__file__).parent.parent / 'experiments' / 'theory'
 NAMES = sorted(path.stem for path in FOLDER.glob('*.py'))
+DEAR = ('linear_vae', 'score_rate')  # to compile
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize(
+  'name', [pytest.param(n, marks=pytest.mark.slow) if n in DEAR else n for n in NAMES]
+)
 def test_claim_holds(name: str) -> None:
   found = claims.find(name)
   wrong = [row for row in found.claim.rows if not row.agrees]
