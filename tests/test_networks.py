@@ -23,7 +23,7 @@ from tests.examples import facts
 
 ROOT = Path(__file__).parent.parent
 SHAPE = (8, 8, 3)
-ROLES = ('Encoder', 'Decoder', 'Denoiser')
+ROLES = ('Encoder', 'Decoder', 'Denoiser', 'Predictor')
 
 # Attributes that make a network small, or turn on what it may do; given where it has them.
 SMALL = {
@@ -41,7 +41,7 @@ SMALL = {
 
 
 def found() -> dict[str, type[nn.Module]]:
-  """All encoders, decoders and denoisers by 'module.Role'."""
+  """All networks by 'module.Role'."""
   modules = [m.name for m in pkgutil.iter_modules(jaxgen.networks.__path__)]
   return {
     f'{name}.{role}': getattr(module, role)
@@ -116,7 +116,9 @@ def inputs(name: str, count: int) -> tuple[jax.Array, ...]:
   images = jax.random.normal(jax.random.key(1), (count, *SHAPE))
   times = jnp.linspace(1, 1000, count).astype(jnp.int32)
   codes = jax.random.normal(jax.random.key(2), (count, 4))
-  return {'Encoder': (images,), 'Decoder': (codes,), 'Denoiser': (images, times)}[role(name)]
+  return {
+    'Encoder': (images,), 'Decoder': (codes,), 'Denoiser': (images, times), 'Predictor': (images,),
+  }[role(name)]  # fmt: skip
 
 
 def role(name: str) -> str:
@@ -152,9 +154,13 @@ def test_batch_equals_one_by_one(name: str) -> None:
   apply = jax.jit(small(name).apply)
   singles = [apply(parameters(name), *example) for example in zip(*inputs(name, 3), strict=True)]
   np.testing.assert_allclose(outputs(name), np.stack(singles), rtol=1e-4, atol=1e-4)
-  expected = {'Encoder': (5,), 'Decoder': SHAPE, 'Denoiser': SHAPE}[role(name)]
+  expected = {'Encoder': (5,), 'Predictor': (*SHAPE[:2], 5)}.get(role(name), SHAPE)
   assert outputs(name).shape == (3, *expected)
-  assert np.std(outputs(name), axis=0).min() > 0  # every output depends on the example
+  spread = np.std(outputs(name), axis=0)
+  if role(name) == 'Predictor':
+    assert spread[0, 0].max() < 1e-6  # of which nothing is known
+    spread = np.delete(spread.reshape(-1, 5), 0, axis=0)
+  assert spread.min() > 1e-6  # every output depends on the example
 
 
 @every_network

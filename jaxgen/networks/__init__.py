@@ -18,8 +18,8 @@ def find_network(name: str, role: str) -> type[nn.Module]:
 
   Args:
     name: of the module, as in config.network.name; 'mypackage.mynetwork' is one of the user's own.
-    role: 'Encoder' (image -> vector), 'Decoder' (vector -> image) or 'Denoiser' (image, time ->
-      image).
+    role: 'Encoder' (image -> vector), 'Decoder' (vector -> image), 'Denoiser' (image, time ->
+      image) or 'Predictor' (image -> what is said of each pixel by those before it).
 
   Raises:
     UserError: there is no such module, or it has no such class.

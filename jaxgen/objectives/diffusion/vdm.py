@@ -31,9 +31,10 @@ from jaxgen.objectives.diffusion import quantiles, samplers
 from jaxgen.objectives.diffusion.path import TICKS
 from jaxgen.objectives.diffusion.samplers import Descent
 from jaxgen.objectives.diffusion.trajectory import on_the_way, strata
+from jaxgen.objectives.levels import Levels, log_categorical
 
 GAMMA = -13.3, 5.0  # where the ends begin (app. H)
-LEVELS = np.linspace(-1.0, 1.0, 256, dtype=np.float32)  # of a pixel
+LEVELS = Levels(256)  # of a pixel
 
 
 def fourier_features(z: Image, exponents: tuple[int, ...]) -> Image:
@@ -45,10 +46,9 @@ def fourier_features(z: Image, exponents: tuple[int, ...]) -> Image:
 def reconstruction(x: Image, z_0: Image, gamma_0: jax.Array) -> jax.Array:
   """-log p(x | z_0) in nats: each pixel's level among 256, by its distance (app. B)."""
   mean = z_0 * jnp.sqrt(1.0 + jnp.exp(gamma_0))  # z_0 / a
-  logits = -0.5 * jnp.exp(-gamma_0) * (mean[..., None] - LEVELS[None, None, None]) ** 2
-  level = jnp.round((x + 1.0) * 127.5).astype(jnp.int32)
-  chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), level[..., None], axis=-1)
-  return -jnp.sum(chosen)
+  greys = LEVELS.grey(jnp.arange(LEVELS.count))
+  logits = -0.5 * jnp.exp(-gamma_0) * (mean[..., None] - greys[None, None, None]) ** 2
+  return -log_categorical(LEVELS.index(x), logits)
 
 
 def vdm(
