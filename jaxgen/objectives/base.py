@@ -65,6 +65,8 @@ class Objective(NamedTuple):
     conditional: whether `sample` looks at its label.
     warn: updates done, means of the metrics of `update` since the last log or of held-out images
       -> sentences on what has gone wrong; each is said once in a run.
+    prior: params, noise N(0, I) -> the latent that a sample is decoded from; None where it is the
+      noise itself.
   """
 
   init: Callable[[Key], tuple[Params, Memory]]
@@ -80,6 +82,7 @@ class Objective(NamedTuple):
   averaged: Any = True
   conditional: bool = False
   warn: Callable[[int, Mapping[str, float]], Iterable[str]] = lambda step, means: ()
+  prior: Callable[[Params, jax.Array], jax.Array] | None = None
 
 
 def descend(

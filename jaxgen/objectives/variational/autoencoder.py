@@ -133,9 +133,12 @@ def autoencoder(
     del key
     return decoder.apply(params['networks']['decoder'], z)
 
+  def prior(params: Params, white: jax.Array) -> jax.Array:
+    """N(0, I) as codes of the Gaussian with the codes' moments."""
+    return coloured(params['codes'], white)
+
   def decode_white(params: Params, white: jax.Array, key: Key) -> Image:
-    """What the code is decoded to that N(0, I) becomes under the codes' moments."""
-    return decode(params, coloured(params['codes'], white), key)
+    return decode(params, prior(params, white), key)
 
   def sample(params: Params, label: Label, key: Key) -> Image:
     del label
@@ -151,7 +154,9 @@ def autoencoder(
   shown |= {'denoised': denoised} if denoising else {}
   shown |= {'manifold': figures.manifold(decode_white)} if latent == 2 else {}
   networks = {'encoder': encoder, 'decoder': decoder}
-  return Objective(init, update, evaluate, sample, encode, decode, shown, networks=networks)
+  return Objective(
+    init, update, evaluate, sample, encode, decode, shown, networks=networks, prior=prior
+  )
 
 
 def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
