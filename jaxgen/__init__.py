@@ -3,6 +3,7 @@
 >>> model = jaxgen.load('runs/mine')
 >>> jaxgen.grid(model.sample(100))
 >>> model.decode(model.encode(jaxgen.data('mnist').test.images[:9]))
+>>> jaxgen.explore(model, jaxgen.data('mnist')).record['probe']
 """
 
 import importlib
@@ -10,12 +11,13 @@ from typing import Any
 
 from jaxgen.version import __version__
 
-__all__ = ['__version__', 'data', 'grid', 'load']
+__all__ = ['__version__', 'data', 'explore', 'grid', 'load']
 
 _HOMES = {
   'load': ('jaxgen.model', 'load'),
   'data': ('jaxgen.datasets', 'named'),
   'grid': ('jaxgen.images', 'show'),
+  'explore': ('jaxgen.latents.explore', 'explore'),
 }
 
 

@@ -1,4 +1,4 @@
-"""python -m jaxgen.main --config=experiments/ddpm.py: train, sample from, evaluate and verify."""
+"""python -m jaxgen.main --config=experiments/ddpm.py: train, sample, evaluate, explore, verify."""
 
 import argparse
 import logging
@@ -19,12 +19,15 @@ from jaxgen.devices import parallel, processes
 from jaxgen.errors import UserError
 from jaxgen.training.stopping import silence
 
+# Options that one mode alone looks at.
+MODE_OF = {'output': 'sample', 'label': 'sample', 'steps': 'verify', 'num_images': 'explore'}
+
 
 def parser() -> argparse.ArgumentParser:
   """The command line, but for --config.field=value, which the config's own types parse."""
   result = commands.parser(
     'jaxgen.main',
-    'Train, sample from, evaluate or verify a deep generative model.',
+    'Train, sample from, evaluate, explore or verify a deep generative model.',
     (
       '--config=experiments/ddpm.py',
       '--config=experiments/ddpm.py --help',
@@ -32,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
       '--workdir=runs/mine',
       '--mode=sample --workdir=runs/mine --num_samples=1000',
       '--mode=evaluate --workdir=runs/mine --config.sampler.steps=50',
+      '--mode=explore --workdir=runs/mine',
       '--mode=verify --workdir=runs/mine',
     ),
     add_help=False,
@@ -41,16 +45,18 @@ def parser() -> argparse.ArgumentParser:
   add('--config', help='experiments/NAME.py or experiments/NAME.py:DATASET, a program that is run')
   add('--config.FIELD', metavar='VALUE', help='any field of it, as in --config.num_steps=500')
   add('--workdir', type=Path, help='folder of the run (default: runs/NAME-DATASET-seedN)')
-  modes = ('train', 'sample', 'evaluate', 'verify')
+  modes = ('train', 'sample', 'evaluate', 'explore', 'verify')
   add('--mode', choices=modes, default='train', help='what to do; train resumes what was stopped')
   add('--init_from', type=Path, help='folder of a run to begin with, in training')
-  add('--steps', type=int, default=0, help='of --mode=verify: the last ones, to be trained again')
+  add('--steps', type=int, help='of --mode=verify: the last ones, to be trained again')
   add('--num_samples', type=int, default=100, help='with --mode=sample')
+  of_each = 'of --mode=explore: of each split, that are encoded (default: all)'
+  add('--num_images', type=int, help=of_each)
   named = '7, or 0,1,2 in turn: what to sample, of a conditional model'
   add('--label', default='', help=named)
   add('--output', type=Path, help='.npz of --mode=sample (default: WORKDIR/samples.npz)')
-  add('--parameters', choices=('ema', 'raw'), default='ema', help='which to sample')
-  chosen = 'which to sample or evaluate'
+  add('--parameters', choices=('ema', 'raw'), default='ema', help='which to sample or explore')
+  chosen = 'which to sample, evaluate or explore'
   add('--checkpoint', choices=('last', 'best'), default='last', help=chosen)
   add('--platform', help='cpu, gpu or tpu (default: the best there is)')
   add('--coordinator', help='HOST:PORT of process 0, to train in several processes')
@@ -92,6 +98,22 @@ def labels(text: str) -> tuple[int, ...]:
     raise UserError(f'--label={text} must be a class, as in 7, or several, as in 0,1,2') from error
 
 
+def check(options: argparse.Namespace) -> None:
+  """Refuses an option of another mode, and a count that is none.
+
+  Raises:
+    UserError: with the option.
+  """
+  for option, mode in MODE_OF.items():
+    value = getattr(options, option)
+    if value in (None, ''):
+      continue
+    if options.mode != mode:
+      raise UserError(f'--{option}={value} is of --mode={mode}, not of {options.mode}')
+    if isinstance(value, int) and value < 1:
+      raise UserError(f'--{option}={value} must be positive')
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
   """Runs a command line; returns the process's exit code."""
   options, overrides = parser().parse_known_args(arguments)
@@ -110,14 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     if place.count > 1 and options.mode != 'train':
       raise UserError(f'--mode={options.mode} runs in one process, not in {place.count}')
-    for option in ('output', 'label'):
-      value = getattr(options, option)
-      if value and options.mode != 'sample':
-        raise UserError(f'--{option}={value} is of --mode=sample, not of {options.mode}')
-    if options.steps and options.mode != 'verify':
-      raise UserError(f'--steps={options.steps} is of --mode=verify, not of {options.mode}')
-    if options.steps < 0:
-      raise UserError(f'--steps={options.steps} must be positive')
+    check(options)
     if options.init_from:
       overrides.append(f'--config.init_from={options.init_from.resolve()}')
     config = configuration.load(options.config, options.workdir, overrides)
@@ -172,7 +187,7 @@ def run(options: argparse.Namespace, config: ml_collections.ConfigDict, workdir:
   if options.mode == 'verify':
     from jaxgen.training.verify import verify
 
-    same, sentence = verify(config, workdir, options.steps)
+    same, sentence = verify(config, workdir, options.steps or 0)
     print(f'jaxgen: {sentence}', file=sys.stdout if same else sys.stderr)
     return 0 if same else 1
   if options.mode == 'sample':
@@ -180,6 +195,10 @@ def run(options: argparse.Namespace, config: ml_collections.ConfigDict, workdir:
 
     chosen = options.parameters, options.checkpoint, options.output, labels(options.label)
     sample(config, workdir, options.num_samples, *chosen)
+  elif options.mode == 'explore':
+    from jaxgen.latents.explore import write
+
+    write(config, workdir, options.parameters, options.checkpoint, options.num_images or 0)
   else:
     from jaxgen.inference import evaluate
 

@@ -26,7 +26,7 @@ FLOORS = (
   ('evaluation',),
   ('training',),
   ('model', 'report', 'classifiers'),
-  ('inference', 'theory'),
+  ('inference', 'theory', 'latents'),
   ('main',),
   ('study',),
 )

@@ -1,0 +1,1 @@
+"""What a model's latents are good for, written once over `encode` and `decode`."""
