@@ -9,9 +9,9 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config = common.base('pixelcnn', dataset)
   config.objective.levels = 256  # of grey, to which pixels are rounded; 2 with data.binarize
   config.objective.conditional = False  # whether the network is told the label
-  config.network.name = 'pixelcnn'
-  config.network.width = 32
-  config.network.depth = 12
+  config.network.name = 'pixelcnn'  # the one that sees none of what comes after
+  config.network.width = 32  # channels of each stack
+  config.network.depth = 12  # gated layers
   config.network.reach = 3  # of the first layer, in pixels; each further one adds one
   config.optimizer = common.optimizer('adam', 2e-3, schedule='cosine', warmup_steps=100)
   config.num_steps = 4000

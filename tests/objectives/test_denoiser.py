@@ -26,8 +26,10 @@ def test_an_error_is_called_by_what_is_averaged(
   assert error_name(density, prediction_, weighting) == name
 
 
-def test_a_diffusion_of_one_step_leaves_nothing() -> None:
-  np.testing.assert_array_equal(process.alpha_bars('linear', 1), [1.0, 0.0])
+@pytest.mark.parametrize('schedule', ['linear', 'cosine'])
+def test_a_diffusion_of_one_step_would_leave_nothing(schedule: str) -> None:
+  with pytest.raises(ValueError, match='timesteps=1 makes a step of variance 1: '):
+    process.alpha_bars(schedule, 1)
 
 
 def test_straight_paths_lead_to_the_image_itself() -> None:
