@@ -26,7 +26,7 @@ def test_points_on_a_line_by_hand() -> None:
 
 def test_balls_are_rounded_up_by_the_spread_and_not_by_where_it_lies() -> None:
   """Moving one axis far away leaves a point outside that is a little outside."""
-  real, outside = np.array([[0.0, 0.0], [1.0, 0.0]]), np.array([[2.00002, 0.0], [2.1, 0.0]])
+  real, outside = np.array([[0.0, 0.0], [1.0, 0.0]]), np.array([[2.00002, 0.0], [3.0, 0.0]])
   for far in (0.0, 5e4):
     there = np.array([0.0, far])
     overlap = manifold_overlap(
