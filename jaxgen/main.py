@@ -19,8 +19,15 @@ from jaxgen.devices import parallel, processes
 from jaxgen.errors import UserError
 from jaxgen.training.stopping import silence
 
-# Options that one mode alone looks at.
-MODE_OF = {'output': 'sample', 'label': 'sample', 'steps': 'verify', 'num_images': 'explore'}
+# Options that not every mode looks at.
+MODES_OF = {
+  'output': ('sample',),
+  'label': ('sample',),
+  'steps': ('verify',),
+  'num_images': ('explore', 'likelihood'),
+  'noise': ('likelihood',),
+  'temperatures': ('likelihood',),
+}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -36,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
       '--mode=sample --workdir=runs/mine --num_samples=1000',
       '--mode=evaluate --workdir=runs/mine --config.sampler.steps=50',
       '--mode=explore --workdir=runs/mine',
+      '--mode=likelihood --workdir=runs/mine',
       '--mode=verify --workdir=runs/mine',
     ),
     add_help=False,
@@ -45,19 +53,22 @@ def parser() -> argparse.ArgumentParser:
   add('--config', help='experiments/NAME.py or experiments/NAME.py:DATASET, a program that is run')
   add('--config.FIELD', metavar='VALUE', help='any field of it, as in --config.num_steps=500')
   add('--workdir', type=Path, help='folder of the run (default: runs/NAME-DATASET-seedN)')
-  modes = ('train', 'sample', 'evaluate', 'explore', 'verify')
+  modes = ('train', 'sample', 'evaluate', 'explore', 'likelihood', 'verify')
   add('--mode', choices=modes, default='train', help='what to do; train resumes what was stopped')
   add('--init_from', type=Path, help='folder of a run to begin with, in training')
   add('--steps', type=int, help='of --mode=verify: the last ones, to be trained again')
   add('--num_samples', type=int, default=100, help='with --mode=sample')
-  of_each = 'of --mode=explore: of each split, that are encoded (default: all)'
-  add('--num_images', type=int, help=of_each)
+  taken = 'of --mode=explore: of each split (default: all); of likelihood: of test (default: 100)'
+  add('--num_images', type=int, help=taken)
+  on = 'of --mode=likelihood: deviation of the noise on what a decoder without one of its own makes'
+  add('--noise', type=float, help=on)
+  more = 'of --mode=likelihood: the more, the nearer and slower (default: 500)'
+  add('--temperatures', type=int, help=more)
   named = '7, or 0,1,2 in turn: what to sample, of a conditional model'
   add('--label', default='', help=named)
   add('--output', type=Path, help='.npz of --mode=sample (default: WORKDIR/samples.npz)')
-  add('--parameters', choices=('ema', 'raw'), default='ema', help='which to sample or explore')
-  chosen = 'which to sample, evaluate or explore'
-  add('--checkpoint', choices=('last', 'best'), default='last', help=chosen)
+  add('--parameters', choices=('ema', 'raw'), default='ema', help='which to look at')
+  add('--checkpoint', choices=('last', 'best'), default='last', help='which to look at')
   add('--platform', help='cpu, gpu or tpu (default: the best there is)')
   add('--coordinator', help='HOST:PORT of process 0, to train in several processes')
   add('--num_processes', type=int, help='how many there are')
@@ -104,12 +115,13 @@ def check(options: argparse.Namespace) -> None:
   Raises:
     UserError: with the option.
   """
-  for option, mode in MODE_OF.items():
+  for option, modes in MODES_OF.items():
     value = getattr(options, option)
     if value in (None, ''):
       continue
-    if options.mode != mode:
-      raise UserError(f'--{option}={value} is of --mode={mode}, not of {options.mode}')
+    if options.mode not in modes:
+      known = ' and '.join(f'--mode={mode}' for mode in modes)
+      raise UserError(f'--{option}={value} is of {known}, not of {options.mode}')
     if isinstance(value, int) and value < 1:
       raise UserError(f'--{option}={value} must be positive')
 
@@ -199,6 +211,15 @@ def run(options: argparse.Namespace, config: ml_collections.ConfigDict, workdir:
     from jaxgen.latents.explore import write
 
     write(config, workdir, options.parameters, options.checkpoint, options.num_images or 0)
+  elif options.mode == 'likelihood':
+    from jaxgen.latents import likelihood
+
+    likelihood.write(
+      *(config, workdir, options.parameters, options.checkpoint),
+      options.num_images or likelihood.IMAGES,
+      options.noise,
+      options.temperatures or likelihood.TEMPERATURES,
+    )
   else:
     from jaxgen.inference import evaluate
 

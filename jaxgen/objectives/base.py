@@ -41,6 +41,21 @@ class Example(NamedTuple):
   row: jax.Array
 
 
+class Joint(NamedTuple):
+  """p(x, z) = p(x|z) N(z; 0, I) of an image x and its latent z, and what is known of z given x.
+
+  Attributes:
+    measure: what p(x|z) is one of, as the names of numbers say it.
+    log_likelihood: params, image, latent -> log p(x|z) in nats.
+    posterior: params, image, key -> a function that draws from q(z|x): key -> latent, log q(z|x).
+      None where the model has no q.
+  """
+
+  measure: str
+  log_likelihood: Callable[[Params, Image, jax.Array], jax.Array]
+  posterior: Callable[[Params, Image, Key], Callable[[Key], tuple[jax.Array, jax.Array]]] | None
+
+
 class Objective(NamedTuple):
   """A generative model, written for ONE example.
 
@@ -67,6 +82,7 @@ class Objective(NamedTuple):
       -> sentences on what has gone wrong; each is said once in a run.
     prior: params, noise N(0, I) -> the latent that a sample is decoded from; None where it is the
       noise itself.
+    joint: of images and latents N(0, I), where the model states the likelihood of an image.
   """
 
   init: Callable[[Key], tuple[Params, Memory]]
@@ -83,6 +99,7 @@ class Objective(NamedTuple):
   conditional: bool = False
   warn: Callable[[int, Mapping[str, float]], Iterable[str]] = lambda step, means: ()
   prior: Callable[[Params, jax.Array], jax.Array] | None = None
+  joint: Joint | None = None
 
 
 def descend(

@@ -66,7 +66,7 @@ def test_a_manifold_is_of_codes_as_samples_have_them(run: Path) -> None:
   model = jaxgen.load(run)
   sheet = jaxgen.explore(model, jaxgen.data('digits'), 20).sheets['manifold']
   mean = np.asarray(model.params['codes']['first'])
-  assert np.abs(mean).max() > 0.01
+  assert np.abs(mean).max() > 1e-3
   np.testing.assert_array_equal(sheet[7, 7], model.decode(mean[None])[0])
 
 
@@ -78,7 +78,10 @@ def test_a_model_without_codes_is_refused(
   assert "the objective 'gaussian_mixture' cannot encode" in capsys.readouterr().err
   for wrong, sentence in (
     (['--mode=explore', '--num_images=0'], '--num_images=0 must be positive'),
-    (['--mode=sample', '--num_images=50'], '--num_images=50 is of --mode=explore, not of sample'),
+    (
+      ['--mode=sample', '--num_images=50'],
+      '--num_images=50 is of --mode=explore and --mode=likelihood, not of sample',
+    ),
   ):
     assert main([*wrong, *named]) == 2
     assert sentence in capsys.readouterr().err

@@ -11,6 +11,7 @@ that finds the length of W in steps of s2 over an eigenvalue, which on images is
 """
 
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +23,7 @@ from jaxgen.objectives import base, figures
 from jaxgen.objectives.base import (
   Example,
   Image,
+  Joint,
   Key,
   Keys,
   Label,
@@ -30,6 +32,7 @@ from jaxgen.objectives.base import (
   Objective,
   Params,
 )
+from jaxgen.objectives.distributions import log_normal
 
 SHOWN = 10  # principal axes in the figure, at most
 
@@ -162,6 +165,22 @@ def probabilistic_pca(
     del key
     return (params['weights'] @ z + params['mean']).reshape(image_shape)
 
+  def log_likelihood(params: Params, image: Image, z: jax.Array) -> jax.Array:
+    mean = decode(params, z, jax.random.key(0))
+    return log_normal(image, mean, jnp.broadcast_to(jnp.log(params['variance']), image_shape))
+
+  def posterior(params: Params, image: Image, key: Key) -> Callable[[Key], tuple]:
+    """p(z|x) itself."""
+    mean, root = encode(params, image, key), jnp.linalg.cholesky(params['covariance'])
+
+    def draw(key: Key) -> tuple[jax.Array, jax.Array]:
+      noise = jax.random.normal(key, (latent,))
+      zeros = jnp.zeros(latent)
+      log_q = log_normal(noise, zeros, zeros) - jnp.sum(jnp.log(jnp.diagonal(root)))
+      return mean + root @ noise, log_q
+
+    return draw
+
   def sample(params: Params, label: Label, key: Key) -> Image:
     """A draw of p(x), its pixels brought into [-1, 1]."""
     del label
@@ -184,7 +203,10 @@ def probabilistic_pca(
 
   shown = {'axes': axes, 'reconstructions': figures.reconstructions(encode, decode)}
   # These parameters are no noisy ones of a descent: each update replaces those before.
-  return Objective(init, update, evaluate, sample, encode, decode, shown, averaged=False)
+  joint = Joint('gaussian_density', log_likelihood, posterior)
+  return Objective(
+    init, update, evaluate, sample, encode, decode, shown, averaged=False, joint=joint
+  )
 
 
 def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:

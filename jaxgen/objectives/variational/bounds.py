@@ -77,6 +77,22 @@ def draw(mean: jax.Array, log_variance: jax.Array, key: Key, samples: int) -> ja
   return jax.vmap(reparameterize, in_axes=(None, None, 0))(mean, log_variance, noise)
 
 
+def drawing(
+  mean: jax.Array, log_variance: jax.Array, flow: Flow | None = None
+) -> Callable[[Key], tuple[jax.Array, jax.Array]]:
+  """A function that draws from q(z|x): key -> z (latent,), log q(z|x)."""
+
+  def draw_one(key: Key) -> tuple[jax.Array, jax.Array]:
+    z = reparameterize(mean, log_variance, jax.random.normal(key, mean.shape))
+    log_q = log_normal(z, mean, log_variance)
+    if flow:
+      z, log_determinant = flow(z)
+      log_q -= log_determinant
+    return z, log_q
+
+  return draw_one
+
+
 def terms_at(
   z: jax.Array,
   log_p: Callable[[jax.Array], jax.Array],

@@ -23,6 +23,7 @@ from jaxgen.objectives import base, figures, optimizers
 from jaxgen.objectives.base import (
   Example,
   Image,
+  Joint,
   Key,
   Keys,
   Label,
@@ -141,6 +142,10 @@ def non_amortized(
     """The mean of the posterior that is inferred for it."""
     return inferred(params, image, key)['mean']
 
+  def posterior(params: Params, image: Image, key: Key) -> Callable[[Key], tuple]:
+    q = inferred(params, image, key)
+    return bounds.drawing(q['mean'], q['log_variance'])
+
   def decode(params: Params, z: jax.Array, key: Key) -> Image:
     """The mean of p(x|z)."""
     del key
@@ -151,8 +156,12 @@ def non_amortized(
     return observed.mean(params, jax.random.normal(key, (latent,)))
 
   shown = {'reconstructions': figures.reconstructions(encode, decode)}
-  networks = {'decoder': decoder}
-  return Objective(init, update, evaluate, sample, encode, decode, shown, networks=networks)
+  joint = Joint(likelihood.measure, observed.log_probability, posterior)
+  return Objective(
+    *(init, update, evaluate, sample, encode, decode, shown),
+    networks={'decoder': decoder},
+    joint=joint,
+  )
 
 
 def climb(

@@ -6,6 +6,7 @@ natural, bounds are in nats.
 """
 
 import math
+from collections.abc import Callable
 from functools import partial
 
 import flax.linen as nn
@@ -20,6 +21,7 @@ from jaxgen.objectives import base, figures, optimizers
 from jaxgen.objectives.base import (
   Example,
   Image,
+  Joint,
   Key,
   Keys,
   Label,
@@ -130,6 +132,10 @@ def vae(
     mean, _, flow = infer(params, image)
     return flow(mean)[0] if flow else mean
 
+  def posterior(params: Params, image: Image, key: Key) -> Callable[[Key], tuple]:
+    del key
+    return bounds.drawing(*infer(params, image))
+
   def decode(params: Params, z: jax.Array, key: Key) -> Image:
     """The mean of p(x|z)."""
     del key
@@ -152,6 +158,7 @@ def vae(
     diagnose=diagnose,
     networks={'encoder': encoder, 'decoder': decoder},
     warn=diagnosis.warn,
+    joint=Joint(likelihood.measure, observed.log_probability, posterior),
   )
 
 
