@@ -1,5 +1,6 @@
 """--mode=explore: pictures and numbers of a trained model's latents."""
 
+import copy
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from jaxgen.errors import UserError
 from jaxgen.latents import codes, pictures
 from jaxgen.latents.pictures import SHEETS, Coded, Latents
 from jaxgen.latents.probe import probe, table
+from jaxgen.latents.projection import projection
 from jaxgen.model import EMA, Model, restore
 from jaxgen.training.checkpoint import LAST
 from jaxgen.training.workdir import require_data
@@ -34,11 +36,22 @@ class Explored(NamedTuple):
   record: dict[str, Any]
 
 
+def with_codes(model: Model) -> Model:
+  """The model; where it only decodes, with codes found by descent."""
+  objective = model.objective
+  if objective.encode or not objective.decode:
+    return model
+  latent = (model.config.objective.latent,)
+  model = copy.copy(model)
+  model.objective = objective._replace(encode=projection(objective.decode, latent))
+  return model
+
+
 def latents_of(model: Model, dataset: Dataset, most: int = 0) -> Latents:
   """The codes of training and test images, of `most` each, a seeded choice; 0 for all.
 
   Raises:
-    UserError: the model has no codes or does not decode, or some are not finite.
+    UserError: the model does not decode, or some codes are not finite.
   """
   shape = model.encode(dataset.test.images[np.arange(1)]).shape[1:]
 
@@ -70,14 +83,14 @@ def explore(model: Model, dataset: Dataset, most: int = 0) -> Explored:
   """Reconstructions, paths, traversals, arithmetic, manifold, neighbours, and a linear probe.
 
   Args:
-    model: that encodes and decodes.
+    model: that decodes; where it does not encode, its codes are found by descent, which is slow.
     dataset: its data.
     most: images of the training and of the test split that are encoded, a seeded choice; 0 for all.
 
   Raises:
-    UserError: the model has no codes or does not decode, or some are not finite.
+    UserError: the model does not decode, or some codes are not finite.
   """
-  latents = latents_of(model, dataset, most)
+  latents = latents_of(with_codes(model), dataset, most)
   train, test = latents.train, latents.test
   drawn = {name: sheet(latents) for name, sheet in SHEETS.items()}
   sheets = {name: sheet for name, sheet in drawn.items() if sheet is not None}
@@ -85,6 +98,7 @@ def explore(model: Model, dataset: Dataset, most: int = 0) -> Explored:
   record = {
     'training_images': len(train.images),
     'test_images': len(test.images),
+    'codes': 'encoded' if model.objective.encode else 'found by descent through the decoder',
     'dimensions': train.codes.shape[1],
     'strongest_dimensions': order[: pictures.COLUMNS].tolist(),
     'their_variances': variances[order[: pictures.COLUMNS]].tolist(),

@@ -90,3 +90,12 @@ def test_a_model_without_codes_is_refused(
 def test_one_image_is_too_few(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
   assert main(['--mode=explore', f'--workdir={run}', '--num_images=1']) == 2
   assert 'take at least 2' in capsys.readouterr().err
+
+
+def test_a_gan_is_explored_by_descent(tmp_path: Path) -> None:
+  fields = 'network.hidden=(16,)', 'objective.latent=3', 'batch_size=20'
+  named = train('gan', tmp_path, *fields)
+  assert main(['--mode=explore', *named, '--num_images=20']) == 0
+  record = json.loads((tmp_path / 'explore' / 'explore.json').read_text())
+  assert record['codes'] == 'found by descent through the decoder'
+  assert record['dimensions'] == 3
