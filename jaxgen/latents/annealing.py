@@ -158,6 +158,23 @@ def annealed_importance(
   return log_mean(found.log_weights), found
 
 
+def annealed_from_above(
+  log_likelihood: LogLikelihood, z: jax.Array, key: Key, steps: jax.Array, chains: int
+) -> jax.Array:
+  """An estimate of log p(x) in nats, at least log p(x) on average (Grosse et al. 2015, sec. 3).
+
+  Args:
+    log_likelihood: z -> log p(x|z).
+    z: a sample of p(z|x), as the one is that a simulated x came from.
+    key: of all randomness.
+    steps: (T,), of chains that came from the prior.
+    chains: how many.
+  """
+  starts = jnp.broadcast_to(z, (chains, *z.shape))
+  back = schedule(len(steps))[::-1]
+  return -log_mean(anneal(log_likelihood, starts, back, key, steps[::-1]).log_weights)
+
+
 def log_mean(logs: jax.Array) -> jax.Array:
   """The log of the mean of what (N,) are the logs of."""
   return logsumexp(logs) - jnp.log(logs.size)

@@ -1,7 +1,9 @@
 """--mode=likelihood: log p(x) of test images under a decoder, p(x) = int p(x|z) N(z; 0, I) dz.
 
 By annealed importance sampling of any decoder and, where the model has a posterior q(z|x), by
-importance sampling from it. Both are below log p(x) on average: the larger one is nearer.
+importance sampling from it. Both are below log p(x) on average: the larger one is nearer. Images
+that the model itself made, whose latents are known, have a bound from above too, and the gap says
+how far annealing is from the truth there.
 """
 
 import json
@@ -19,7 +21,12 @@ from jaxgen.datasets.splits import Rows, subset
 from jaxgen.devices.parallel import map_images, purpose_key
 from jaxgen.errors import UserError
 from jaxgen.evaluation.held_out import progress
-from jaxgen.latents.annealing import LogLikelihood, annealed_importance, log_mean
+from jaxgen.latents.annealing import (
+  LogLikelihood,
+  annealed_from_above,
+  annealed_importance,
+  log_mean,
+)
 from jaxgen.model import EMA, Model, restore
 from jaxgen.objectives.base import Image, Joint, Key, Objective, Params
 from jaxgen.objectives.distributions import log_normal
@@ -31,18 +38,25 @@ AT_ONCE = 100  # of these, so that memory does not grow with them
 CHAINS = 16
 IMAGES = 100  # of the test split, unasked
 TEMPERATURES = 500
+SIMULATED = 20  # images for the bound from above
 CHUNK = 10  # images that a device takes at once
 
 
 def with_noise(objective: Objective, noise: float) -> Joint:
   """A decoder of N(0, I), its pictures with Gaussian noise of this deviation (Wu et al. 2017)."""
 
-  def log_likelihood(params: Params, image: Image, z: jax.Array) -> jax.Array:
+  def picture(params: Params, z: jax.Array) -> Image:
     latent = objective.prior(params, z) if objective.prior else z
-    picture = objective.decode(params, latent, jax.random.key(0))
-    return log_normal(image, picture, jnp.full_like(picture, 2.0 * np.log(noise)))
+    return objective.decode(params, latent, jax.random.key(0))
 
-  return Joint(f'gaussian_noise_{noise:g}', log_likelihood, None)
+  def log_likelihood(params: Params, image: Image, z: jax.Array) -> jax.Array:
+    return log_normal(image, picture(params, z), jnp.full_like(image, 2.0 * np.log(noise)))
+
+  def draw(params: Params, z: jax.Array, key: Key) -> Image:
+    made = picture(params, z)
+    return made + noise * jax.random.normal(key, made.shape)
+
+  return Joint(f'gaussian_noise_{noise:g}', log_likelihood, draw, None)
 
 
 def joint_of(model: Model, noise: float | None) -> Joint:
@@ -176,6 +190,32 @@ def measure(
   return dict(zip(names, table.T, strict=True))
 
 
+def gaps(
+  model: Model, count: int, noise: float | None = None, temperatures: int = TEMPERATURES
+) -> np.ndarray:
+  """Between the bounds on log p(x) from above and below, of images that the model makes: (N,) nats.
+
+  Raises:
+    UserError: as `joint_of`.
+  """
+  joint, shape = joint_of(model, noise), latent_shape(model)
+  root = purpose_key(model.config.seed, 'simulated')
+
+  def gap(params: Params, index: jax.Array) -> jax.Array:
+    keys = jax.random.split(jax.random.fold_in(root, index), 4)
+    z = jax.random.normal(keys[0], shape)
+    x = joint.draw(params, z, keys[1])
+
+    def log_likelihood(z: jax.Array) -> jax.Array:
+      return joint.log_likelihood(params, x, z)
+
+    below, found = annealed_importance(log_likelihood, shape, keys[2], temperatures, CHAINS)
+    return annealed_from_above(log_likelihood, z, keys[3], found.steps, CHAINS) - below
+
+  chunks = map_images(gap, CHUNK)(model.evaluation.settle(model.params), np.arange(count))
+  return np.concatenate(list(progress(chunks, count, 'simulated')))
+
+
 def write(
   config: ml_collections.ConfigDict,
   workdir: Path,
@@ -196,10 +236,14 @@ def write(
   require_data(workdir, dataset)
   rows = subset(len(dataset.test.images), count).astype(np.int32)
   found = measure(model, Rows(dataset.test.images, rows), rows, noise, temperatures)
+  means = {name: summary(values) for name, values in found.items()}
+  means[f'annealed_gap_of_{SIMULATED}_simulated_nats'] = summary(
+    gaps(model, SIMULATED, noise, temperatures)
+  )
   record = {
     **{'step': model.step, 'checkpoint': which, 'parameters': parameters, 'seed': config.seed},
     **{'test_images': len(rows), 'noise': noise},
-    'means': {name: summary(values) for name, values in found.items()},
+    'means': means,
     'rows': rows.tolist(),
     'of_each': {name: values.tolist() for name, values in found.items()},
   }

@@ -47,12 +47,14 @@ class Joint(NamedTuple):
   Attributes:
     measure: what p(x|z) is one of, as the names of numbers say it.
     log_likelihood: params, image, latent -> log p(x|z) in nats.
+    draw: params, latent, key -> an image drawn from p(x|z).
     posterior: params, image, key -> a function that draws from q(z|x): key -> latent, log q(z|x).
       None where the model has no q.
   """
 
   measure: str
   log_likelihood: Callable[[Params, Image, jax.Array], jax.Array]
+  draw: Callable[[Params, jax.Array, Key], Image]
   posterior: Callable[[Params, Image, Key], Callable[[Key], tuple[jax.Array, jax.Array]]] | None
 
 

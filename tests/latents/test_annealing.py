@@ -7,7 +7,15 @@ import pytest
 from scipy import stats
 
 from jaxgen.latents import annealing
-from jaxgen.latents.annealing import anneal, annealed_importance, log_mean, look, schedule
+from jaxgen.latents.annealing import (
+  anneal,
+  annealed_from_above,
+  annealed_importance,
+  log_mean,
+  look,
+  schedule,
+)
+from jaxgen.objectives.distributions import log_normal
 
 D, Q, NOISE = 5, 2, 0.5
 RNG = np.random.default_rng(0)
@@ -97,6 +105,27 @@ def test_estimates_are_near_the_exact_value_and_below_it_on_average() -> None:
   error = found.std() / np.sqrt(len(found))
   assert found.std() < 0.3
   assert -0.1 < found.mean() < 4.0 * error
+
+
+def test_a_simulated_image_is_bounded_from_above() -> None:
+  """On average over latents and images of the model, from the latent that each came from."""
+  steps = jnp.full(30, 0.2)
+  weights, mean = jnp.float32(W), jnp.float32(MU)
+
+  def simulated(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    keys = jax.random.split(key, 3)
+    z = jax.random.normal(keys[0], (Q,))
+    x = weights @ z + mean + NOISE * jax.random.normal(keys[1], (D,))
+
+    def log_p(z: jax.Array) -> jax.Array:
+      return log_normal(x, weights @ z + mean, jnp.full(D, 2.0 * np.log(NOISE)))
+
+    return x, annealed_from_above(log_p, z, keys[2], steps, 8)
+
+  x, found = jax.jit(jax.vmap(simulated))(jax.random.split(jax.random.key(4), 200))
+  law = stats.multivariate_normal(MU, W @ W.T + NOISE**2 * np.eye(D))
+  above = np.asarray(found, np.float64) - law.logpdf(x)
+  assert -4.0 * above.std() / np.sqrt(200) < above.mean() < 0.2
 
 
 def test_log_mean() -> None:

@@ -133,6 +133,8 @@ def test_estimates_of_a_trained_model(tmp_path: Path, capsys: pytest.CaptureFixt
   mean = record['means']['importance_weighted_5000_gaussian_density_nats']
   assert mean['mean'] == pytest.approx(float(np.mean(exact)), abs=0.01)
   assert f'{mean["mean"]:.3f} ± {mean["standard_error"]:.3f}' in said
+  gap = record['means']['annealed_gap_of_20_simulated_nats']
+  assert -4.0 * gap['standard_error'] < gap['mean'] < 1.0
   for wrong, sentence in (
     (['--noise=0.1'], "--noise=0.1 has no effect on 'probabilistic_pca'"),
     (['--temperatures=0'], '--temperatures=0 must be positive'),

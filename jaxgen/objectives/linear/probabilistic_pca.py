@@ -169,6 +169,10 @@ def probabilistic_pca(
     mean = decode(params, z, jax.random.key(0))
     return log_normal(image, mean, jnp.broadcast_to(jnp.log(params['variance']), image_shape))
 
+  def draw_image(params: Params, z: jax.Array, key: Key) -> Image:
+    noise = jnp.sqrt(params['variance']) * jax.random.normal(key, image_shape)
+    return decode(params, z, key) + noise
+
   def posterior(params: Params, image: Image, key: Key) -> Callable[[Key], tuple]:
     """p(z|x) itself."""
     mean, root = encode(params, image, key), jnp.linalg.cholesky(params['covariance'])
@@ -185,9 +189,8 @@ def probabilistic_pca(
     """A draw of p(x), its pixels brought into [-1, 1]."""
     del label
     code_key, noise_key = jax.random.split(key)
-    mean = decode(params, jax.random.normal(code_key, (latent,)), code_key)
-    noise = jnp.sqrt(params['variance']) * jax.random.normal(noise_key, image_shape)
-    return jnp.clip(mean + noise, -1.0, 1.0)
+    z = jax.random.normal(code_key, (latent,))
+    return jnp.clip(draw_image(params, z, noise_key), -1.0, 1.0)
 
   def axes(params: Params, examples: Example, key: Key) -> jax.Array:
     """Each row: along a principal axis, from two standard deviations below the mean to two above.
@@ -203,7 +206,7 @@ def probabilistic_pca(
 
   shown = {'axes': axes, 'reconstructions': figures.reconstructions(encode, decode)}
   # These parameters are no noisy ones of a descent: each update replaces those before.
-  joint = Joint('gaussian_density', log_likelihood, posterior)
+  joint = Joint('gaussian_density', log_likelihood, draw_image, posterior)
   return Objective(
     init, update, evaluate, sample, encode, decode, shown, averaged=False, joint=joint
   )

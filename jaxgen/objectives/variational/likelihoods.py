@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxgen.images import from_uint8, to_uint8
 from jaxgen.objectives.base import Image, Key, Params
 from jaxgen.objectives.distributions import discretized_log_likelihood, log_normal
 
@@ -18,6 +19,7 @@ class Likelihood(NamedTuple):
     measure: what a bound on log p(x) is one of, as the names of metrics say it.
     log_probability: image, output, log variance -> nats, summed over pixels.
     mean: output -> image in [-1, 1].
+    draw: output, log variance, key -> image, a sample.
     has_variance: whether the log variance enters.
     discrete: whether it is a probability of pixels on 256 levels, which has true bits.
   """
@@ -25,6 +27,7 @@ class Likelihood(NamedTuple):
   measure: str
   log_probability: Callable[[Image, jax.Array, jax.Array], jax.Array]
   mean: Callable[[jax.Array], Image]
+  draw: Callable[[jax.Array, jax.Array, Key], Image]
   has_variance: bool = True
   discrete: bool = False
 
@@ -43,14 +46,38 @@ def log_discretized_gaussian(x: Image, mean: jax.Array, log_variance: jax.Array)
   return discretized_log_likelihood(x, mean, jnp.exp(0.5 * log_variance))
 
 
+def draw_bernoulli(logits: jax.Array, log_variance: jax.Array, key: Key) -> Image:
+  """Pixels that are black or white."""
+  del log_variance
+  return jnp.where(jax.random.bernoulli(key, nn.sigmoid(logits)), 1.0, -1.0)
+
+
+def draw_normal(mean: jax.Array, log_variance: jax.Array, key: Key) -> Image:
+  """Pixels of any value."""
+  return mean + jnp.exp(0.5 * log_variance) * jax.random.normal(key, mean.shape)
+
+
+def draw_discretized(mean: jax.Array, log_variance: jax.Array, key: Key) -> Image:
+  """Pixels on 256 levels."""
+  return from_uint8(to_uint8(draw_normal(mean, log_variance, key)))
+
+
 LIKELIHOODS = {
   'bernoulli': Likelihood(
-    'bernoulli_surrogate', log_bernoulli, lambda logits: 2.0 * nn.sigmoid(logits) - 1.0, False
+    'bernoulli_surrogate',
+    log_bernoulli,
+    lambda logits: 2.0 * nn.sigmoid(logits) - 1.0,
+    draw_bernoulli,
+    has_variance=False,
   ),
   # With variance 1/2 fixed, -log p is the squared error up to a constant.
-  'gaussian': Likelihood('gaussian_density', log_normal, lambda output: output),
+  'gaussian': Likelihood('gaussian_density', log_normal, lambda output: output, draw_normal),
   'discretized_gaussian': Likelihood(
-    'discretized_gaussian', log_discretized_gaussian, lambda output: output, discrete=True
+    'discretized_gaussian',
+    log_discretized_gaussian,
+    lambda output: output,
+    draw_discretized,
+    discrete=True,
   ),
 }
 
@@ -77,11 +104,13 @@ class ObservationModel(NamedTuple):
   Attributes:
     init: key -> params.
     log_probability: params, image, z -> nats.
+    draw: params, z, key -> image, a sample.
     mean: params, z -> image in [-1, 1].
   """
 
   init: Callable[[Key], Params]
   log_probability: Callable[[Params, Image, jax.Array], jax.Array]
+  draw: Callable[[Params, jax.Array, Key], Image]
   mean: Callable[[Params, jax.Array], Image]
 
 
@@ -114,12 +143,19 @@ def observation_model(
     params: dict[str, Any] = {'decoder': decoder.init(key, jnp.zeros(latent))}
     return params | ({'log_variance': jnp.float32(log_variance)} if learn_variance else {})
 
-  def log_probability(params: Params, image: Image, z: jax.Array) -> jax.Array:
+  def law(params: Params, z: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The decoder's output, and the log variance of every number of it."""
     variance = jnp.asarray(params.get('log_variance', log_variance))
     output = decoder.apply(params['decoder'], z)
-    return likelihood.log_probability(image, output, jnp.broadcast_to(variance, output.shape))
+    return output, jnp.broadcast_to(variance, output.shape)
+
+  def log_probability(params: Params, image: Image, z: jax.Array) -> jax.Array:
+    return likelihood.log_probability(image, *law(params, z))
+
+  def draw(params: Params, z: jax.Array, key: Key) -> Image:
+    return likelihood.draw(*law(params, z), key)
 
   def mean(params: Params, z: jax.Array) -> Image:
     return likelihood.mean(decoder.apply(params['decoder'], z))
 
-  return ObservationModel(init, log_probability, mean)
+  return ObservationModel(init, log_probability, draw, mean)

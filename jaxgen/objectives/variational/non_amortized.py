@@ -156,7 +156,7 @@ def non_amortized(
     return observed.mean(params, jax.random.normal(key, (latent,)))
 
   shown = {'reconstructions': figures.reconstructions(encode, decode)}
-  joint = Joint(likelihood.measure, observed.log_probability, posterior)
+  joint = Joint(likelihood.measure, observed.log_probability, observed.draw, posterior)
   return Objective(
     *(init, update, evaluate, sample, encode, decode, shown),
     networks={'decoder': decoder},

@@ -158,7 +158,7 @@ def vae(
     diagnose=diagnose,
     networks={'encoder': encoder, 'decoder': decoder},
     warn=diagnosis.warn,
-    joint=Joint(likelihood.measure, observed.log_probability, posterior),
+    joint=Joint(likelihood.measure, observed.log_probability, observed.draw, posterior),
   )
 
 
