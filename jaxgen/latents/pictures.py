@@ -134,16 +134,18 @@ def arithmetic(latents: Latents) -> np.ndarray | None:
 
 
 def manifold(latents: Latents) -> np.ndarray:
-  """Equally probable codes: all of two dimensions, of more the plane of their two principal axes.
+  """Equally probable codes of two dimensions; of more, along the two principal axes of the codes.
 
-  The plane goes through the mean code. Kingma & Welling 2013, fig. 4.
+  The other parts are those of a test image's code, for the mean code may be like none, as that of
+  many dimensions is. Kingma & Welling 2013, fig. 4.
   """
   known, plane = latents.train.codes, codes.plane(SIDE)
   if known.shape[1] == 2:
     return latents.sheet(latents.prior(plane.reshape(-1, 2)).reshape(plane.shape))
-  axes = codes.principal_axes(known)[:2]
-  plane = plane[..., : len(axes)] * (known @ axes.T).std(axis=0)
-  return latents.sheet(known.mean(axis=0) + plane @ axes)
+  axes, start = codes.principal_axes(known)[:2], latents.test.some(1).codes[0]
+  parts = known @ axes.T
+  places = parts.mean(axis=0) + plane[..., : len(axes)] * parts.std(axis=0)
+  return latents.sheet(start + (places - axes @ start) @ axes)
 
 
 def nearest_codes(latents: Latents) -> np.ndarray:

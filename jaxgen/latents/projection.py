@@ -12,7 +12,7 @@ import optax
 
 from jaxgen.objectives.base import Image, Key, Params
 
-STEPS, RATE, STARTS = 200, 0.05, 4
+STEPS, RATE, STARTS = 300, 0.1, 4
 
 
 def projection(

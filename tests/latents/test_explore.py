@@ -18,6 +18,7 @@ ROOT = Path(__file__).parent.parent.parent
 SMALL = (
   *('num_steps=4', 'steps_per_call=1', 'checkpoint.every=4', 'log_every=4', 'batch_size=16'),
   *('evaluation.every=0', 'evaluation.training_samples=0', 'evaluation.num_samples=0'),
+  'evaluation.batch_size=5',
 )
 
 
@@ -73,7 +74,7 @@ def test_a_manifold_is_of_codes_as_samples_have_them(run: Path) -> None:
 def test_a_model_without_codes_is_refused(
   tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-  named = train('gaussian_mixture', tmp_path)
+  named = train('gaussian_mixture', tmp_path, 'objective.components=2')
   assert main(['--mode=explore', *named]) == 2
   assert "the objective 'gaussian_mixture' cannot encode" in capsys.readouterr().err
   for wrong, sentence in (
@@ -92,6 +93,7 @@ def test_one_image_is_too_few(run: Path, capsys: pytest.CaptureFixture[str]) -> 
   assert 'take at least 2' in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_gan_is_explored_by_descent(tmp_path: Path) -> None:
   fields = 'network.hidden=(16,)', 'objective.latent=3', 'batch_size=20'
   named = train('gan', tmp_path, *fields)

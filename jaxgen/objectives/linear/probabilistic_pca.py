@@ -73,6 +73,24 @@ def log_density(params: Params, x: jax.Array) -> jax.Array:
   return -0.5 * (x.size * (math.log(2.0 * math.pi) + params['mean_log_variance']) + square)
 
 
+def log_likelihood(params: Params, x: jax.Array, z: jax.Array) -> jax.Array:
+  """log N(x; W z + mu, s2 I) in nats."""
+  mean = params['weights'] @ z + params['mean']
+  return log_normal(x, mean, jnp.full_like(x, jnp.log(params['variance'])))
+
+
+def drawing(params: Params, x: jax.Array) -> Callable[[Key], tuple[jax.Array, jax.Array]]:
+  """A function that draws from p(z | x) = N(E[z | x], s2 M^-1): key -> z (q,), log p(z | x)."""
+  mean, root = posterior_mean(params, x), jnp.linalg.cholesky(params['covariance'])
+
+  def draw(key: Key) -> tuple[jax.Array, jax.Array]:
+    noise, zeros = jax.random.normal(key, mean.shape), jnp.zeros_like(mean)
+    log_q = log_normal(noise, zeros, zeros) - jnp.sum(jnp.log(jnp.diagonal(root)))
+    return mean + root @ noise, log_q
+
+  return draw
+
+
 def statistics(params: Params, x: jax.Array) -> tuple[Memory, jax.Array]:
   """x, |x|^2 / d, E[z], E[z z^T] and x E[z]^T of one image, and log p(x) in nats."""
   z = posterior_mean(params, x)
@@ -165,25 +183,9 @@ def probabilistic_pca(
     del key
     return (params['weights'] @ z + params['mean']).reshape(image_shape)
 
-  def log_likelihood(params: Params, image: Image, z: jax.Array) -> jax.Array:
-    mean = decode(params, z, jax.random.key(0))
-    return log_normal(image, mean, jnp.broadcast_to(jnp.log(params['variance']), image_shape))
-
   def draw_image(params: Params, z: jax.Array, key: Key) -> Image:
     noise = jnp.sqrt(params['variance']) * jax.random.normal(key, image_shape)
     return decode(params, z, key) + noise
-
-  def posterior(params: Params, image: Image, key: Key) -> Callable[[Key], tuple]:
-    """p(z|x) itself."""
-    mean, root = encode(params, image, key), jnp.linalg.cholesky(params['covariance'])
-
-    def draw(key: Key) -> tuple[jax.Array, jax.Array]:
-      noise = jax.random.normal(key, (latent,))
-      zeros = jnp.zeros(latent)
-      log_q = log_normal(noise, zeros, zeros) - jnp.sum(jnp.log(jnp.diagonal(root)))
-      return mean + root @ noise, log_q
-
-    return draw
 
   def sample(params: Params, label: Label, key: Key) -> Image:
     """A draw of p(x), its pixels brought into [-1, 1]."""
@@ -205,8 +207,13 @@ def probabilistic_pca(
     return pictures.reshape(*pictures.shape[:2], *image_shape)
 
   shown = {'axes': axes, 'reconstructions': figures.reconstructions(encode, decode)}
+  joint = Joint(
+    'gaussian_density',
+    lambda params, image, z: log_likelihood(params, image.ravel(), z),
+    draw_image,
+    lambda params, image, key: drawing(params, image.ravel()),
+  )
   # These parameters are no noisy ones of a descent: each update replaces those before.
-  joint = Joint('gaussian_density', log_likelihood, draw_image, posterior)
   return Objective(
     init, update, evaluate, sample, encode, decode, shown, averaged=False, joint=joint
   )
