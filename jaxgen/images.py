@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image as PillowImage
 
+from jaxgen.errors import UserError
+
 
 def from_uint8(images: jax.Array) -> jax.Array:
   """uint8 0..255 -> float32 in [-1, 1], any shape."""
@@ -35,6 +37,21 @@ def reader(binarize: str) -> Callable[[jax.Array, jax.Array], jax.Array]:
 def to_uint8(images: jax.Array) -> jax.Array:
   """Float in [-1, 1] -> uint8 0..255, rounded, clipped at both ends; any shape."""
   return jnp.round(jnp.clip((images + 1.0) * 127.5, 0.0, 255.0)).astype(jnp.uint8)
+
+
+def like(pictures: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+  """Pictures, if they are uint8 (N, *shape) and there are any.
+
+  Raises:
+    UserError: they are not.
+  """
+  found = np.asarray(pictures)
+  if found.dtype != np.uint8 or found.shape[1:] != shape or not len(found):
+    raise UserError(
+      f'pictures are {found.dtype} {found.shape}; this model takes uint8 (N, {shape[0]}, '
+      f'{shape[1]}, {shape[2]})'
+    )
+  return found
 
 
 def grid(images: np.ndarray, columns: int | None = None, border: int = 1) -> np.ndarray:

@@ -6,24 +6,23 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
 from flax.errors import FlaxError
 
 from jaxgen import configuration, images
 from jaxgen.datasets.splits import Facts, Split
-from jaxgen.devices.parallel import (
-  TrainState,
-  map_images,
-  purpose_key,
-)
+from jaxgen.devices.parallel import TrainState, map_images, purpose_key
 from jaxgen.errors import UserError, suggest
 from jaxgen.evaluation.held_out import Evaluation
-from jaxgen.objectives.base import Key, Objective, Params
+from jaxgen.objectives.base import Key, Label, Objective, Params
+from jaxgen.objectives.distributions import between
 from jaxgen.progress import follow
 from jaxgen.training.checkpoint import FOLDERS, LAST
 from jaxgen.training.trained import trained
 
+Labels = int | Sequence[int] | None  # one for all, several in turn, or to be drawn
 EMA, RAW = 'ema', 'raw'  # parameters as the moving average has them, and as training left them
 
 
@@ -59,9 +58,7 @@ class Model:
     networks = self.objective.networks
     return next(iter(networks.values())) if len(networks) == 1 else networks
 
-  def sample(
-    self, count: int, seed: int | None = None, label: int | Sequence[int] | None = None
-  ) -> np.ndarray:
+  def sample(self, count: int, seed: int | None = None, label: Labels = None) -> np.ndarray:
     """Samples 0 ... count - 1 of a seed, uint8 (count, H, W, C).
 
     Args:
@@ -75,8 +72,7 @@ class Model:
     """
     if not isinstance(count, int | np.integer) or count < 1:
       raise UserError(f'{count} samples were asked for; ask for a whole number of at least 1')
-    labels = () if label is None else whole_numbers(label).tolist()
-    drawn = self.evaluation.samples(self.params, int(count), seed, labels=labels)
+    drawn = self.evaluation.samples(self.params, int(count), seed, labels=asked(label))
     return np.concatenate(list(follow(drawn, count, 'drawing')))
 
   def encode(self, pictures: np.ndarray, seed: int | None = None) -> np.ndarray:
@@ -87,10 +83,10 @@ class Model:
     """
     encode = self._ability('encode')
 
-    def of_one(params: Params, picture: jax.Array, index: jax.Array, key: Key) -> jax.Array:
+    def of_one(params: Params, index: jax.Array, key: Key, picture: jax.Array) -> jax.Array:
       return encode(params, self.evaluation.see(picture, index), key)
 
-    return self._each(of_one, self._like_data(pictures), seed)
+    return self._each(of_one, seed, images.like(pictures, self.facts.image_shape))
 
   def decode(self, latents: np.ndarray, seed: int | None = None) -> np.ndarray:
     """What codes (N, ...) are decoded to, uint8 (N, H, W, C).
@@ -109,11 +105,95 @@ class Model:
     if not np.isfinite(codes).all():
       raise UserError('some of these codes are not finite')
 
-    def of_one(params: Params, latent: jax.Array, index: jax.Array, key: Key) -> jax.Array:
+    def of_one(params: Params, index: jax.Array, key: Key, latent: jax.Array) -> jax.Array:
       del index
       return images.to_uint8(decode(params, latent, key))
 
-    return self._each(of_one, codes, seed)
+    return self._each(of_one, seed, codes)
+
+  def interpolate(
+    self, a: np.ndarray, b: np.ndarray, count: int = 8, seed: int | None = None
+  ) -> np.ndarray:
+    """What codes from those of some pictures to those of others are decoded to.
+
+    From uint8 (N, H, W, C) to uint8 (N, count, H, W, C), the ends included.
+
+    Raises:
+      UserError: the model has no codes, or one of these is not as it should be.
+    """
+    starts, ends = images.like(a, self.facts.image_shape), images.like(b, self.facts.image_shape)
+    if len(starts) != len(ends) or count < 2:
+      raise UserError(
+        f'count={count} must be at least 2, and there are {len(starts)} starts and {len(ends)} ends'
+      )
+    codes = np.split(self.encode(np.concatenate([starts, ends]), seed), 2)
+    way = jax.vmap(jax.vmap(between, in_axes=(None, None, 0)), in_axes=(0, 0, None))
+    found = self.decode(np.concatenate(way(*codes, jnp.linspace(0.0, 1.0, count))), seed)
+    return found.reshape(len(starts), count, *found.shape[1:])
+
+  def inpaint(
+    self,
+    pictures: np.ndarray,
+    known: np.ndarray,
+    seed: int | None = None,
+    repeats: int = 10,
+    jump: int = 1,
+    label: Labels = None,
+  ) -> np.ndarray:
+    """Draws anew what is not known of pictures, uint8 (N, H, W, C), as RePaint does.
+
+    Args:
+      pictures: uint8 (N, H, W, C), of which the unknown part may be anything.
+      known: bool (H, W), or one of each picture, (N, H, W): True where a pixel is kept.
+      seed: of the noise.
+      repeats: how often each of the sampler's steps is taken, so that known and unknown fit.
+      jump: steps in a row before they are repeated; the paper takes 10, of 250.
+      label: of a conditional model's pictures, as in `sample`.
+
+    Raises:
+      UserError: the model does not denoise, or one of these is not as it should be.
+    """
+    inpaint, pictures = self._ability('inpaint'), images.like(pictures, self.facts.image_shape)
+    known = np.asarray(known)
+    if known.dtype != bool or known.shape not in (pictures.shape[1:3], pictures.shape[:3]):
+      raise UserError(
+        f'known is {known.dtype} {known.shape}; give bool {pictures.shape[1:3]}, or one of each '
+        f'picture, {pictures.shape[:3]}, True where a pixel is kept'
+      )
+    if repeats < 1 or jump < 1:
+      raise UserError(f'repeats={repeats} and jump={jump} must be at least 1')
+
+    def of_one(
+      params: Params, index: jax.Array, key: Key, picture: jax.Array, known: jax.Array, label: Label
+    ) -> jax.Array:
+      seen = self.evaluation.see(picture, index)
+      known = jnp.broadcast_to(known[..., None], seen.shape)
+      drawn = inpaint(params, seen, known, label, repeats, jump, key)
+      return jnp.where(known, picture, images.to_uint8(drawn))
+
+    known = np.broadcast_to(known, pictures.shape[:3])
+    return self._each(of_one, seed, pictures, known, self._labels(len(pictures), label, seed))
+
+  def edit(
+    self, pictures: np.ndarray, strength: float = 0.5, seed: int | None = None, label: Labels = None
+  ) -> np.ndarray:
+    """Draws pictures anew from what noise leaves of them, uint8 (N, H, W, C), as SDEdit does.
+
+    Of the sampler's steps the last ones are taken, `strength` of them all, in (0, 1].
+
+    Raises:
+      UserError: the model does not denoise, or one of these is not as it should be.
+    """
+    edit, pictures = self._ability('edit'), images.like(pictures, self.facts.image_shape)
+    if not 0.0 < strength <= 1.0:
+      raise UserError(f'strength={strength} must be above 0 and at most 1')
+
+    def of_one(
+      params: Params, i: jax.Array, key: Key, picture: jax.Array, label: Label
+    ) -> jax.Array:
+      return images.to_uint8(edit(params, self.evaluation.see(picture, i), label, strength, key))
+
+    return self._each(of_one, seed, pictures, self._labels(len(pictures), label, seed))
 
   def evaluate(self, pictures: np.ndarray, labels: np.ndarray | None = None) -> dict[str, float]:
     """Means of the objective's metrics over uint8 (N, H, W, C) and their labels, if they have any.
@@ -122,7 +202,7 @@ class Model:
       UserError: the pictures are not like those that it was trained on, a conditional model is not
         told their labels, or a mean is not finite.
     """
-    pictures, classes = self._like_data(pictures), len(self.facts.class_counts)
+    pictures, classes = images.like(pictures, self.facts.image_shape), len(self.facts.class_counts)
     if labels is None and self.objective.conditional:
       raise UserError('this model is conditional: give the labels of these pictures too')
     if labels is not None:
@@ -143,23 +223,25 @@ class Model:
       raise UserError(f'the objective {self.config.objective.name!r} cannot {name}')
     return function
 
-  def _like_data(self, pictures: np.ndarray) -> np.ndarray:
-    found, shape = np.asarray(pictures), self.facts.image_shape
-    if found.dtype != np.uint8 or found.shape[1:] != shape or not len(found):
-      raise UserError(
-        f'pictures are {found.dtype} {found.shape}; this model takes uint8 (N, {shape[0]}, '
-        f'{shape[1]}, {shape[2]})'
-      )
-    return found
+  def _labels(self, count: int, label: Labels, seed: int | None) -> np.ndarray:
+    root = purpose_key(self.config.seed if seed is None else seed, 'codes labels')
+    return self.evaluation.labels(count, root, asked(label))
 
-  def _each(self, function: Callable[..., Any], inputs: np.ndarray, seed: int | None) -> np.ndarray:
+  def _each(
+    self, function: Callable[..., Any], seed: int | None, *inputs: np.ndarray
+  ) -> np.ndarray:
     root = purpose_key(self.config.seed if seed is None else seed, 'codes')
     call = map_images(
-      lambda params, x, i: function(params, x, i, jax.random.fold_in(root, i)),
+      lambda params, i, *x: function(params, i, jax.random.fold_in(root, i), *x),
       self.config.evaluation.batch_size,
     )
     settled = self.evaluation.settle(self.params)
-    return np.concatenate(list(call(settled, inputs, np.arange(len(inputs)))))
+    return np.concatenate(list(call(settled, np.arange(len(inputs[0])), *inputs)))
+
+
+def asked(label: Labels) -> list[int]:
+  """The labels that are asked for, none of them where they are to be drawn."""
+  return [] if label is None else whole_numbers(label).tolist()
 
 
 def whole_numbers(labels: Any) -> np.ndarray:

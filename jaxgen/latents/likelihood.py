@@ -20,7 +20,6 @@ from jaxgen import datasets, images
 from jaxgen.datasets.splits import Rows, subset
 from jaxgen.devices.parallel import map_images, purpose_key
 from jaxgen.errors import UserError
-from jaxgen.evaluation.held_out import progress
 from jaxgen.latents.annealing import (
   LogLikelihood,
   annealed_from_above,
@@ -30,6 +29,7 @@ from jaxgen.latents.annealing import (
 from jaxgen.model import EMA, Model, restore
 from jaxgen.objectives.base import Image, Joint, Key, Objective, Params
 from jaxgen.objectives.distributions import log_normal
+from jaxgen.progress import follow
 from jaxgen.training.checkpoint import LAST
 from jaxgen.training.workdir import require_data
 
@@ -184,7 +184,7 @@ def measure(
 
   settled = model.evaluation.settle(model.params)
   chunks = map_images(numbers, CHUNK)(settled, pictures, rows)
-  table = np.concatenate(list(progress(chunks, len(rows), 'log p(x)')))
+  table = np.concatenate(list(follow(chunks, len(rows), 'log p(x)', 'images')))
   if not np.isfinite(table).all():
     raise UserError('some estimates are not finite: the run has diverged, or --noise is too small')
   return dict(zip(names, table.T, strict=True))
@@ -213,7 +213,7 @@ def gaps(
     return annealed_from_above(log_likelihood, z, keys[3], found.steps, CHAINS) - below
 
   chunks = map_images(gap, CHUNK)(model.evaluation.settle(model.params), np.arange(count))
-  return np.concatenate(list(progress(chunks, count, 'simulated')))
+  return np.concatenate(list(follow(chunks, count, 'simulated', 'images')))
 
 
 def write(

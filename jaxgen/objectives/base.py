@@ -76,6 +76,10 @@ class Objective(NamedTuple):
       no means over examples.
     settle: params, key -> params as all of the above but `init` and `update` want them, made once
       for many images: say, with standing statistics of a batch normalisation.
+    inpaint: params, image, known (H, W, C), label, repeats, jump, key -> image, of which what is
+      not known is drawn anew; repeats and jump are whole numbers of Python.
+    edit: params, image, label, strength, key -> image, drawn anew from what noise leaves of this
+      one; strength is a number of Python in (0, 1].
     networks: the Flax modules by their names.
     averaged: which of the params the moving average smooths, True or False for each part of a
       prefix of their tree; the others are taken as they are.
@@ -96,6 +100,8 @@ class Objective(NamedTuple):
   figures: Mapping[str, Callable[[Params, Example, Key], jax.Array]] = MappingProxyType({})
   diagnose: Callable[[Params, Example, Key], Metrics] | None = None
   settle: Callable[[Params, Key], Params] | None = None
+  inpaint: Callable[[Params, Image, jax.Array, Label, int, int, Key], Image] | None = None
+  edit: Callable[[Params, Image, Label, float, Key], Image] | None = None
   networks: Mapping[str, nn.Module] = MappingProxyType({})
   averaged: Any = True
   conditional: bool = False

@@ -25,6 +25,29 @@ def normal_kl(
   return 0.5 * jnp.sum(ratio - 1.0 - jnp.log(ratio) + mean_difference**2 / variance_p)
 
 
+def between(a: jax.Array, b: jax.Array, share: ArrayLike) -> jax.Array:
+  """A code so far on the way from one to another, along the sphere through both (Shoemake 1985).
+
+  Draws of N(0, I) in many dimensions lie near a sphere, which the straight line leaves. Where the
+  two point the same or the opposite way, or one is 0, it is the line.
+
+  Args:
+    a: of any shape.
+    b: of the same.
+    share: 0 is at a, 1 at b.
+  """
+  scale = jnp.linalg.norm(a.ravel()) * jnp.linalg.norm(b.ravel())
+  cosine = jnp.where(scale > 0.0, jnp.vdot(a, b) / jnp.where(scale > 0.0, scale, 1.0), 1.0)
+  angle = jnp.arccos(jnp.clip(cosine, -1.0, 1.0))
+  sine = jnp.sin(angle)
+  curved = sine > 1e-3
+
+  def weight(part: ArrayLike) -> jax.Array:
+    return jnp.where(curved, jnp.sin(part * angle) / jnp.where(curved, sine, 1.0), part)
+
+  return weight(1.0 - share) * a + weight(share) * b
+
+
 def discretized_log_likelihood(
   x: jax.Array, mean: jax.Array, deviation: ArrayLike, levels: int = 256
 ) -> jax.Array:

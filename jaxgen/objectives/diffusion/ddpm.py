@@ -20,8 +20,10 @@ from jaxgen.datasets.splits import Facts
 from jaxgen.networks import find_network
 from jaxgen.objectives import base, distributions, optimizers
 from jaxgen.objectives.base import Example, Image, Key, Label, Memory, Metrics, Objective, Params
-from jaxgen.objectives.diffusion import process, samplers
+from jaxgen.objectives.diffusion import editing, process, samplers
 from jaxgen.objectives.diffusion.path import discrete
+from jaxgen.objectives.diffusion.samplers import Descent, ancestral, ddim
+from jaxgen.objectives.diffusion.samplers.base import Denoise
 from jaxgen.objectives.diffusion.trajectory import follow, on_the_way, strata
 
 OWN = 'ancestral', 'ddim'  # samplers by the diffusion's own steps
@@ -139,6 +141,10 @@ def ddpm(
   path = discrete(abar)
   if sampler in OWN:
     reverse = reverse_steps(abar, variance, sampler, steps, eta, fields)
+    # Images are edited by the same steps, of the posterior's variance or less.
+    kept = ancestral.sampler() if sampler == 'ancestral' else ddim.sampler(min(eta, 1.0))
+    times = process.sampling_times(timesteps, steps)[:0:-1].astype(float)
+    descent = Descent(kept, path, times)
   else:
     descent = samplers.find(path, sampler, steps, eta=eta, **fields)
   kernel, learned = process.kernel(abar, variance), variance == 'learned'
@@ -209,17 +215,20 @@ def ddpm(
       'noise_squared_error': error,
     }
 
-  def on_a_grid(params: Params, label: Label, key: Key, frames: int) -> jax.Array:
-    """Another sampler's way down its grid."""
+  def denoiser(params: Params, label: Label) -> Denoise:
     del label
 
     def denoise(x_t: Image, t: jax.Array) -> Image:
       predicted, _ = predict(params, x_t, t)
       return image(x_t, predicted, path.a(t), path.s(t))
 
+    return denoise
+
+  def on_a_grid(params: Params, label: Label, key: Key, frames: int) -> jax.Array:
+    """Another sampler's way down its grid."""
     first, way = jax.random.split(key)
-    x = float(path.s(descent.times[0])) * jax.random.normal(first, image_shape)
-    return descent.run(denoise, x, way, frames)
+    x = descent.from_noise(jax.random.normal(first, image_shape))
+    return descent.run(denoiser(params, label), x, way, frames)
 
   def by_own_steps(params: Params, label: Label, key: Key, frames: int) -> jax.Array:
     """Algorithm 2."""
@@ -250,6 +259,7 @@ def ddpm(
     sample,
     figures={'denoising': on_the_way(trajectory, steps)},
     networks={'denoiser': network},
+    **editing.abilities(denoiser, descent),
   )
 
 

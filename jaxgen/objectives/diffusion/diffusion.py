@@ -33,15 +33,22 @@ from jaxgen.objectives.base import (
   Objective,
   Params,
 )
-from jaxgen.objectives.diffusion import density, prediction, quantiles, samplers, weighting
+from jaxgen.objectives.diffusion import (
+  density,
+  editing,
+  prediction,
+  quantiles,
+  samplers,
+  weighting,
+)
 from jaxgen.objectives.diffusion.coupling import COUPLINGS
 from jaxgen.objectives.diffusion.denoiser import NO_LABEL, Denoiser
 from jaxgen.objectives.diffusion.density import Density
 from jaxgen.objectives.diffusion.guidance import Guidance
-from jaxgen.objectives.diffusion.inversion import invert
 from jaxgen.objectives.diffusion.likelihood import bits_per_dimension
 from jaxgen.objectives.diffusion.path import find_path
 from jaxgen.objectives.diffusion.samplers import Descent
+from jaxgen.objectives.diffusion.samplers.base import Denoise
 from jaxgen.objectives.diffusion.trajectory import on_the_way, strata
 from jaxgen.objectives.diffusion.weighting import Weighting
 
@@ -145,38 +152,26 @@ def diffusion(
       )
     return found
 
-  def follow(params: Params, label: Label, noise: Image, key: Key, frames: int) -> jax.Array:
-    """The sampler's way from this noise N(0, I)."""
-    x, denoise = float(path.s(descent.times[0])) * noise, guidance.of(denoiser, params, label)
-    return denoiser.mean + descent.run(denoise, x, key, frames)
+  def guided(params: Params, label: Label) -> Denoise:
+    return guidance.of(denoiser, params, label)
 
   def trajectory(params: Params, label: Label, key: Key, frames: int) -> jax.Array:
     first, way = jax.random.split(key)
-    return follow(params, label, jax.random.normal(first, shape), way, frames)
+    x = descent.from_noise(jax.random.normal(first, shape))
+    return denoiser.mean + descent.run(guided(params, label), x, way, frames)
 
   def sample(params: Params, label: Label, key: Key) -> Image:
     return trajectory(params, label, key, 1)[-1]
 
-  def encode(params: Params, image: Image, key: Key) -> jax.Array:
-    """The noise that the flow takes to this image, whatever the sampler."""
-    del key
-    denoise = guidance.of(denoiser, params, jnp.int32(NO_LABEL))
-    return invert(denoise, path, descent.times, image - denoiser.mean)
-
-  def decode(params: Params, latent: jax.Array, key: Key) -> Image:
-    return follow(params, jnp.int32(NO_LABEL), latent, key, 1)[-1]
-
-  codes = not denoiser.conditional  # whose noise has no image without a label
   return Objective(
     init,
     update,
     evaluate,
     sample,
-    encode if codes else None,
-    decode if codes else None,
     figures={'denoising': on_the_way(trajectory, descent.steps)},
     networks={'denoiser': denoiser.network},
     conditional=denoiser.conditional,
+    **editing.abilities(guided, descent, denoiser.mean, denoiser.conditional),
   )
 
 

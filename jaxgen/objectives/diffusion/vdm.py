@@ -5,6 +5,8 @@ linearly from gamma_0 to gamma_1, which are learned; eps_theta(z_t, gamma) the n
 prior + diffusion + reconstruction (eq. 11), here in bits per dimension.
 """
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -26,10 +28,11 @@ from jaxgen.objectives.base import (
   Objective,
   Params,
 )
+from jaxgen.objectives.diffusion import editing, quantiles, samplers
 from jaxgen.objectives.diffusion import path as paths
-from jaxgen.objectives.diffusion import quantiles, samplers
 from jaxgen.objectives.diffusion.path import TICKS
 from jaxgen.objectives.diffusion.samplers import Descent
+from jaxgen.objectives.diffusion.samplers.base import Denoise
 from jaxgen.objectives.diffusion.trajectory import on_the_way, strata
 from jaxgen.objectives.levels import Levels, log_categorical
 
@@ -142,11 +145,14 @@ def vdm(
     x = (z - s * eps_theta(params, z, -path.log_snr(t))) / a
     return jnp.clip(x, -1.0, 1.0) if clip else x
 
-  def trajectory(params: Params, label: Label, key: Key, frames: int) -> jax.Array:
+  def denoiser(params: Params, label: Label) -> Denoise:
     del label
+    return partial(denoise, params)
+
+  def trajectory(params: Params, label: Label, key: Key, frames: int) -> jax.Array:
     first, way = jax.random.split(key)
-    z = float(path.s(descent.times[0])) * jax.random.normal(first, image_shape)
-    return descent.run(lambda z, t: denoise(params, z, t), z, way, frames)
+    z = descent.from_noise(jax.random.normal(first, image_shape))
+    return descent.run(denoiser(params, label), z, way, frames)
 
   def sample(params: Params, label: Label, key: Key) -> Image:
     return trajectory(params, label, key, 1)[-1]
@@ -158,6 +164,7 @@ def vdm(
     sample,
     figures={'denoising': on_the_way(trajectory, descent.steps)},
     networks={'denoiser': network},
+    **editing.abilities(denoiser, descent),
   )
 
 

@@ -17,17 +17,19 @@ from jaxgen.objectives.diffusion.trajectory import follow
 
 
 class Descent(NamedTuple):
-  """A sampler on its grid of times.
+  """A sampler on its grid of times, after which comes x_0.
 
   Attributes:
-    times: that it visits, float64 (N,), falling; after the last comes x_0.
-    run: denoise, x at the first time, key, frames -> (frames, H, W, C) on its way, the sample last.
-    evaluations: of the network for one sample.
+    sampler: the step from a time to the next.
+    path: of x_t.
+    times: that it visits, float64 (N,), falling.
+    passes: of the network, each time that it denoises.
   """
 
+  sampler: Sampler
+  path: Path
   times: np.ndarray
-  run: Callable[[Denoise, Image, Key, int], jax.Array]
-  evaluations: int
+  passes: int = 1
 
   @property
   def start(self) -> float:
@@ -38,6 +40,36 @@ class Descent(NamedTuple):
   def steps(self) -> int:
     """Their number, the last to x_0."""
     return len(self.times)
+
+  @property
+  def evaluations(self) -> int:
+    """Of the network for one sample."""
+    return self.passes * ((self.steps - 1) * self.sampler.evaluations + 1)
+
+  @property
+  def rows(self) -> Any:
+    """What each step but the last needs, arrays (N - 1,)."""
+    rows = self.sampler.rows(self.path, self.times)
+    return jax.tree.map(lambda row: jnp.asarray(row, jnp.float32), rows)
+
+  def from_noise(self, noise: Image) -> Image:
+    """N(0, I) as x at the first time."""
+    return float(self.path.s(self.times[0])) * noise
+
+  def run(self, denoise: Denoise, x: Image, key: Key, frames: int = 1) -> jax.Array:
+    """The way of x from the first time: (frames, H, W, C), evenly spaced, the sample last."""
+    steps, last = self.steps - 1, float(self.times[-1])
+
+    def forth(state: State, row: tuple[jax.Array, Any]) -> State:
+      return self.sampler.step(denoise, state, row[1], jax.random.fold_in(key, row[0]))
+
+    inputs = jnp.arange(steps), self.rows
+    shown = x[None]
+    if steps:
+      start = State(x, jnp.zeros_like(x))
+      shown = follow(forth, start, inputs, steps, max(frames - 1, 1), lambda state: state.x)
+    x_0 = denoise(shown[-1], jnp.float32(last))
+    return jnp.concatenate([shown[: frames - 1], x_0[None]])
 
 
 def find(
@@ -83,27 +115,7 @@ def find(
     if value and field not in taken(make, fields) | taken(GRIDS[grid], fields):
       raise ValueError(f'sampler.{field}={value} has no effect on {name}{instead(field)}')
   times = GRIDS[grid](path, steps, sigma_min, sigma_max, **taken(GRIDS[grid], fields))
-  return descent(make(**taken(make, fields)), path, times, evaluations)
-
-
-def descent(sampler: Sampler, path: Path, times: np.ndarray, evaluations: int = 1) -> Descent:
-  """A sampler at these times, (N,) falling, with a last step to x_0."""
-  rows = jax.tree.map(lambda row: jnp.asarray(row, jnp.float32), sampler.rows(path, times))
-  steps, last = len(times) - 1, float(times[-1])
-
-  def run(denoise: Denoise, x: Image, key: Key, frames: int) -> jax.Array:
-    def forth(state: State, row: tuple[jax.Array, Any]) -> State:
-      return sampler.step(denoise, state, row[1], jax.random.fold_in(key, row[0]))
-
-    start = State(x, jnp.zeros_like(x))
-    shown = follow(
-      forth, start, (jnp.arange(steps), rows), steps, max(frames - 1, 1), lambda state: state.x
-    )
-    x_0 = denoise(shown[-1], jnp.float32(last))
-    return jnp.concatenate([shown[: frames - 1], x_0[None]])
-
-  count = evaluations * (steps * sampler.evaluations + 1)
-  return Descent(times, run, count)
+  return Descent(make(**taken(make, fields)), path, times, evaluations)
 
 
 def taken(function: Callable[..., Any], fields: dict[str, float]) -> dict[str, float]:
