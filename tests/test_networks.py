@@ -23,7 +23,7 @@ from tests.examples import facts
 
 ROOT = Path(__file__).parent.parent
 SHAPE = (8, 8, 3)
-ROLES = ('Encoder', 'Decoder', 'Denoiser', 'Predictor')
+ROLES = ('Encoder', 'Decoder', 'Denoiser', 'Predictor', 'GridEncoder', 'GridDecoder')
 
 # Attributes that make a network small, or turn on what it may do; given where it has them.
 SMALL = {
@@ -112,13 +112,13 @@ def small(name: str, **fields: Any) -> nn.Module:
 
 
 def inputs(name: str, count: int) -> tuple[jax.Array, ...]:
-  """A batch of what the role takes: codes, images, or images and times."""
+  """A batch of what the role takes: codes, grids of them, images, or images and times."""
   images = jax.random.normal(jax.random.key(1), (count, *SHAPE))
   times = jnp.linspace(1, 1000, count).astype(jnp.int32)
   codes = jax.random.normal(jax.random.key(2), (count, 4))
-  return {
-    'Encoder': (images,), 'Decoder': (codes,), 'Denoiser': (images, times), 'Predictor': (images,),
-  }[role(name)]  # fmt: skip
+  grids = jax.random.normal(jax.random.key(3), (count, 2, 2, 4))
+  others = {'Decoder': (codes,), 'GridDecoder': (grids,), 'Denoiser': (images, times)}
+  return others.get(role(name), (images,))
 
 
 def role(name: str) -> str:
@@ -154,7 +154,8 @@ def test_batch_equals_one_by_one(name: str) -> None:
   apply = jax.jit(small(name).apply)
   singles = [apply(parameters(name), *example) for example in zip(*inputs(name, 3), strict=True)]
   np.testing.assert_allclose(outputs(name), np.stack(singles), rtol=1e-4, atol=1e-4)
-  expected = {'Encoder': (5,), 'Predictor': (*SHAPE[:2], 5)}.get(role(name), SHAPE)
+  shapes = {'Encoder': (5,), 'GridEncoder': (2, 2, 5), 'Predictor': (*SHAPE[:2], 5)}
+  expected = shapes.get(role(name), SHAPE)
   assert outputs(name).shape == (3, *expected)
   spread = np.std(outputs(name), axis=0)
   if role(name) == 'Predictor':

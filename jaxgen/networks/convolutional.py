@@ -14,7 +14,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxgen.layers.convolution import Initializer, StridedConvolution, TransposedConvolution
+from jaxgen.layers.convolution import (
+  Convolution,
+  Initializer,
+  StridedConvolution,
+  TransposedConvolution,
+)
 
 
 def check_halvings(image_shape: tuple[int, ...], times: int) -> None:
@@ -56,16 +61,20 @@ class Encoder(nn.Module):
     del layer
     return image_norm(x, self.dtype) if self.normalise else x
 
+  def halved(self, x: jax.Array) -> jax.Array:
+    """The hidden layers: (H, W, C) -> (H / 2^n, W / 2^n, hidden[-1])."""
+    check_halvings(x.shape, len(self.hidden))
+    for layer, channels in enumerate(self.hidden):
+      x = StridedConvolution(channels, kernel_init=self.kernel_init, dtype=self.dtype)(x)
+      x = self.activation(self.normalised(x, layer))
+    return x
+
   @nn.compact
   def __call__(self, image: jax.Array) -> jax.Array:
     """(H, W, C) -> (features,)."""
-    check_halvings(image.shape, len(self.hidden))
-    x = image
-    layer_of = {'kernel_init': self.kernel_init, 'dtype': self.dtype}
-    for layer, channels in enumerate(self.hidden):
-      x = StridedConvolution(channels, **layer_of)(x)
-      x = self.activation(self.normalised(x, layer))
-    return nn.Dense(self.features, **layer_of)(x.ravel()).astype(jnp.float32)
+    x = self.halved(image).ravel()
+    last = nn.Dense(self.features, kernel_init=self.kernel_init, dtype=self.dtype)
+    return last(x).astype(jnp.float32)
 
 
 class Decoder(nn.Module):
@@ -92,15 +101,72 @@ class Decoder(nn.Module):
     del layer
     return image_norm(x, self.dtype) if self.normalise else x
 
+  def doubled(self, x: jax.Array) -> jax.Array:
+    """The hidden layers: (H / 2^n, W / 2^n, hidden[-1]) -> (H, W, C)."""
+    for layer, channels in enumerate((*reversed(self.hidden[:-1]), self.image_shape[2])):
+      x = self.activation(self.normalised(x, layer))
+      x = TransposedConvolution(channels, kernel_init=self.kernel_init, dtype=self.dtype)(x)
+    return x
+
   @nn.compact
   def __call__(self, z: jax.Array) -> jax.Array:
     """(latent,) -> (H, W, C)."""
-    height, width, colours = self.image_shape
+    height, width, _ = self.image_shape
     check_halvings(self.image_shape, len(self.hidden))
     smallest = (height >> len(self.hidden), width >> len(self.hidden), self.hidden[-1])
-    layer_of = {'kernel_init': self.kernel_init, 'dtype': self.dtype}
-    x = nn.Dense(math.prod(smallest), **layer_of)(z).reshape(smallest)
-    for layer, channels in enumerate((*reversed(self.hidden[:-1]), colours)):
-      x = self.activation(self.normalised(x, layer))
-      x = TransposedConvolution(channels, **layer_of)(x)
-    return x.astype(jnp.float32)
+    first = nn.Dense(math.prod(smallest), kernel_init=self.kernel_init, dtype=self.dtype)
+    return self.doubled(first(z).reshape(smallest)).astype(jnp.float32)
+
+
+class ResidualBlock(nn.Module):
+  """x + conv1x1(f(conv3x3(f(x)))), without normalisation (van den Oord et al. 2017, sec. 4.1).
+
+  Attributes:
+    activation: f.
+    dtype: of the computation.
+  """
+
+  activation: Callable[[jax.Array], jax.Array] = nn.relu
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """(H, W, C) -> (H, W, C)."""
+    h = Convolution(x.shape[-1], dtype=self.dtype)(self.activation(x))
+    return x + Convolution(x.shape[-1], side=1, dtype=self.dtype)(self.activation(h))
+
+
+class GridEncoder(Encoder):
+  """Image -> a grid of vectors, each of its own part of the image (van den Oord et al. 2017).
+
+  Attributes:
+    blocks: residual blocks after the hidden layers.
+  """
+
+  blocks: int = 2
+
+  @nn.compact
+  def __call__(self, image: jax.Array) -> jax.Array:
+    """(H, W, C) -> (H / 2^n, W / 2^n, features), for n hidden layers."""
+    x = self.halved(image)
+    for _ in range(self.blocks):
+      x = ResidualBlock(self.activation, self.dtype)(x)
+    return Convolution(self.features, side=1, dtype=self.dtype)(x).astype(jnp.float32)
+
+
+class GridDecoder(Decoder):
+  """A grid of vectors -> image, as `GridEncoder` back.
+
+  Attributes:
+    blocks: residual blocks before the hidden layers.
+  """
+
+  blocks: int = 2
+
+  @nn.compact
+  def __call__(self, z: jax.Array) -> jax.Array:
+    """(H / 2^n, W / 2^n, D) -> (H, W, C), for n hidden layers."""
+    x = Convolution(self.hidden[-1], dtype=self.dtype)(z)
+    for _ in range(self.blocks):
+      x = ResidualBlock(self.activation, self.dtype)(x)
+    return self.doubled(x).astype(jnp.float32)
