@@ -117,16 +117,16 @@ class ObservationModel(NamedTuple):
 def observation_model(
   decoder: nn.Module,
   likelihood: Likelihood,
-  latent: int,
+  latent: int | tuple[int, ...],
   log_variance: float,
   learn_variance: bool,
 ) -> ObservationModel:
   """A decoder and what its output says of pixels.
 
   Args:
-    decoder: (latent,) -> (H, W, C), the likelihood's parameters.
+    decoder: z -> (H, W, C), the likelihood's parameters.
     likelihood: p(x|z).
-    latent: dimension of z.
+    latent: dimension of z, or its shape where it is no vector.
     log_variance: of a Gaussian likelihood, shared by all pixels; where it starts if learned.
     learn_variance: whether it is learned (Rybkin et al. 2021).
 
