@@ -92,6 +92,12 @@ def test_means_of_pixels_in_black_and_white_share_no_row_with_others(tmp_path: P
   assert len(tables.plain_rows(found, lambda run: {'training_steps': 3})) == 1
 
 
+def test_errors_of_translations_of_other_pairs_share_no_row(tmp_path: Path) -> None:
+  data = {'name': 'digits', 'path': '', 'pair': 'half'}
+  (run,) = runs.read(workdir(tmp_path / 'run', Number(FID, 1.0), data=data))
+  assert {tables.definition(name, run) for name in ('l1', 'l1_back')} == {'data.pair=half'}
+
+
 def test_equal_values_spread_by_nothing_and_no_products_are_a_dash(tmp_path: Path) -> None:
   assert tables.summarise([[0.1], [0.1], [0.1]]).text == '0.1 ± 0'
   assert tables.Cell(0.9997, 1e-17).text == '0.9997 ± 0'

@@ -41,6 +41,7 @@ DEFINED_BY = {
   'distance_in_critic_units': ('objective.constraint', 'objective.clip'),
   'noise_squared_error': ('objective.schedule', 'objective.timesteps'),
   'importance_weighted_nats': ('objective.likelihood', 'evaluation.importance_samples'),
+  **dict.fromkeys(('l1', 'l1_untranslated', 'l1_back'), ('data.pair',)),
 }
 
 

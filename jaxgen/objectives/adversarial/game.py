@@ -193,7 +193,7 @@ def optimizers_of(config: ml_collections.ConfigDict) -> dict[str, optax.Gradient
 
   Schedules count the generator's steps for both players, so that their warmups end together.
   """
-  steps = config.objective.critic_steps
+  steps = config.objective.get('critic_steps', 1)
   critic = config.critic_optimizer.to_dict()
   critic['warmup_steps'] = steps * critic.get('warmup_steps', 0)
   return {
