@@ -1,0 +1,21 @@
+"""CycleGAN: two U-Nets against two critics, without pairs (Zhu et al. 2017)."""
+
+import ml_collections
+
+from experiments import pix2pix
+
+
+def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
+  config = pix2pix.get_config(dataset)
+  config.data.pair = 'edges'  # or half, negative, rotated: the other set of pictures
+  config.objective = ml_collections.ConfigDict()
+  config.objective.name = 'cycle_gan'
+  config.objective.cycle = 10.0  # lambda
+  config.objective.identity = 0.5  # of a picture that is already there, in units of lambda
+  del config.network.dropout
+  config.network.channels = 16
+  config.batch_size = 16  # the paper's is 1
+  config.critic_network.hidden = (32, 64)
+  if dataset == 'digits':
+    config.critic_network.hidden = (32,)
+  return config
