@@ -12,6 +12,7 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config.network.name = 'r3gan'
   config.network.hidden = (32, 64, 128)  # channels of every stage; each but the first halves
   config.network.blocks = 1  # in every stage
+  config.network.groups = 1  # of channels in the 3x3 convolutions; the paper's have 16 each
   config.cpu_devices = 0
   if dataset == 'digits':
     config.network.hidden = (32, 64)

@@ -123,6 +123,9 @@ def modernise(saved: dict[str, Any]) -> dict[str, Any]:
       put(config, now, config[group].pop(field))
   for name, value in (DEFAULTS | OWN_DEFAULTS.get(objective, {})).items():
     put(config, name, value, keep=True)
+  network = config.get('network')
+  if isinstance(network, dict) and network.get('name') == 'r3gan' and 'blocks' in network:
+    put(config, 'network.groups', 1, keep=True)  # which `r3gan.py` names, beside its blocks
   for group, fields in REPLACED.get(objective, {}).items():
     for field, value in fields.items():
       put(config, f'{group}.{field}', value)

@@ -87,15 +87,42 @@ def test_kernel_gradients_by_groups_and_by_xla_agree(
     (convolution.Convolution(4, side=1), nn.Conv(4, (1, 1))),
     (convolution.StridedConvolution(4), nn.Conv(4, (4, 4), strides=2)),
     (convolution.TransposedConvolution(4), nn.ConvTranspose(4, (4, 4), strides=(2, 2))),
+    (convolution.Convolution(4, groups=2), nn.Conv(4, (3, 3), feature_group_count=2)),
+    (
+      convolution.StridedConvolution(4, groups=2),
+      nn.Conv(4, (4, 4), strides=2, feature_group_count=2),
+    ),
   ],
 )
 def test_convolutions_equal_flaxs(ours: nn.Module, flaxs: nn.Module) -> None:
   """Values for the same parameters, and the parameters that the same key makes."""
-  x = jax.random.normal(jax.random.key(0), (6, 10, 3))
+  x = jax.random.normal(jax.random.key(0), (6, 10, 6))
   params = ours.init(jax.random.key(1), x)
   jax.tree.map(np.testing.assert_array_equal, params, flaxs.init(jax.random.key(1), x))
   params['params']['bias'] = jnp.arange(4.0)
   np.testing.assert_allclose(ours.apply(params, x), flaxs.apply(params, x), rtol=1e-4, atol=1e-5)
+
+
+def test_groups_see_their_own_channels_alone() -> None:
+  """Each as a transposed convolution of its own."""
+  x = jax.random.normal(jax.random.key(0), (4, 4, 6))
+  ours = convolution.TransposedConvolution(4, groups=2)
+  params = ours.init(jax.random.key(1), x)
+  kernel = params['params']['kernel']
+  assert kernel.shape == (4, 4, 3, 4)
+  flaxs = nn.ConvTranspose(2, (4, 4), strides=(2, 2), use_bias=False)
+  parts = zip(jnp.split(x, 2, -1), jnp.split(kernel, 2, -1), strict=True)
+  alone = [flaxs.apply({'params': {'kernel': k}}, part) for part, k in parts]
+  np.testing.assert_allclose(ours.apply(params, x), np.concatenate(alone, -1), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(('channels', 'features'), [(6, 4), (8, 6)])
+def test_channels_that_no_groups_divide_are_refused(channels: int, features: int) -> None:
+  layer = convolution.Convolution(features, groups=4)
+  with pytest.raises(
+    ValueError, match=f'{channels} and {features} channels cannot be divided into'
+  ):
+    jax.eval_shape(layer.init, jax.random.key(0), jnp.zeros((4, 4, channels)))
 
 
 def test_operations_of_convolutions_are_counted() -> None:

@@ -79,6 +79,14 @@ def test_what_could_not_be_chosen_is_as_it_was() -> None:
   assert modernise(before) == today
 
 
+def test_a_network_of_before_had_no_groups() -> None:
+  today = configuration.execute(str(EXPERIMENTS / 'r3gan.py')).to_dict()
+  network = {name: value for name, value in today['network'].items() if name != 'groups'}
+  assert modernise(today | {'network': network}) == today
+  network.pop('blocks')  # as of another file, whose network was chosen on the command line
+  assert modernise(today | {'network': network}) == today | {'network': network}
+
+
 def test_a_sampler_of_before_is_on_no_grid() -> None:
   today = configuration.execute(str(EXPERIMENTS / 'ddpm.py')).to_dict()
   known = ('name', 'steps', 'eta', 'clip')

@@ -56,6 +56,18 @@ def test_more_branches_start_smaller() -> None:
   assert first[1] == pytest.approx(first[0] / 2, rel=1e-3)
 
 
+def test_groups_divide_the_weights_of_the_3x3_convolutions() -> None:
+  """And of no others: so many fewer parameters, by hand, in two stages of one block."""
+  shapes = [
+    jax.eval_shape(
+      r3gan.Encoder(1, (8, 16), groups=n).init, jax.random.key(0), jnp.zeros((8, 8, 1))
+    )
+    for n in (1, 4)
+  ]
+  dense, grouped = (sum(leaf.size for leaf in jax.tree.leaves(tree)) for tree in shapes)
+  assert dense - grouped == 9 * (8**2 + 16**2) * 3 // 4
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(('shape', 'hidden'), [((8, 8, 1), (6, 8)), ((28, 28, 1), (4, 6, 8))])
 def test_both_start_at_the_size_of_what_they_make(

@@ -174,28 +174,46 @@ class Convolution(nn.Module):
 
   Attributes:
     features: channels of the output.
-    side: of the kernel (side, side, C, features); odd.
+    side: of the kernel (side, side, C / groups, features); odd.
     kernel_init: its initialiser.
     dtype: of the computation; parameters are float32.
+    groups: that channels of input and output are divided into; each sees its own alone.
   """
 
   features: int
   side: int = 3
   kernel_init: Initializer = nn.initializers.lecun_normal()
   dtype: Any = jnp.float32
+  groups: int = 1
 
   def linear(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """All but the bias."""
+    """All but the bias, of one group."""
     return convolve(x[None], kernel, self.side // 2)[0]
+
+  def grouped(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """All but the bias."""
+    if self.groups == 1:
+      return self.linear(x, kernel)
+    parts = (jnp.split(array, self.groups, axis=-1) for array in (x, kernel))
+    return jnp.concatenate(list(map(self.linear, *parts)), axis=-1)
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
-    """(H, W, C) -> (H, W, features)."""
-    shape = (self.side, self.side, x.shape[-1], self.features)
+    """(H, W, C) -> (H, W, features).
+
+    Raises:
+      ValueError: channels that cannot be divided.
+    """
+    if x.shape[-1] % self.groups or self.features % self.groups:
+      raise ValueError(
+        f'{x.shape[-1]} and {self.features} channels cannot be divided into {self.groups} groups: '
+        'let network.groups divide every entry of network.hidden'
+      )
+    shape = (self.side, self.side, x.shape[-1] // self.groups, self.features)
     kernel = self.param('kernel', self.kernel_init, shape)
     bias = self.param('bias', nn.initializers.zeros, (self.features,))
     x, kernel, bias = x.astype(self.dtype), kernel.astype(self.dtype), bias.astype(self.dtype)
-    return self.linear(x, kernel) + bias[None, None]
+    return self.grouped(x, kernel) + bias[None, None]
 
 
 class StridedConvolution(Convolution):
@@ -207,7 +225,7 @@ class StridedConvolution(Convolution):
     """Stride 2 over pixels is stride 1 over blocks of 2x2, of which the kernel covers 2x2."""
     x = space_to_depth(jnp.pad(x, ((1, 1), (1, 1), (0, 0))), 2)
     blocks = kernel.reshape(2, 2, 2, 2, *kernel.shape[2:]).swapaxes(1, 2)
-    return convolve(x[None], blocks.reshape(2, 2, -1, self.features))[0]
+    return convolve(x[None], blocks.reshape(2, 2, -1, kernel.shape[-1]))[0]
 
 
 class TransposedConvolution(Convolution):

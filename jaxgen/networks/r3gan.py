@@ -5,8 +5,8 @@ filter [1, 2, 1], and at the coarsest a learned image for each channel stands be
 vector. Every branch starts at zero, and its other layers smaller, the more branches there are
 (Zhang et al. 2019), so that a deep network starts as a shallow one.
 
-The paper's 3x3 convolutions work on groups of 16 channels. Here they are dense: at the widths that
-small images need there are few groups, and a CPU gains nothing by them.
+The paper's 3x3 convolutions work on groups of 16 channels, which `groups` allows. By default they
+are dense: at the widths that small images need there are few groups.
 """
 
 import math
@@ -64,11 +64,13 @@ class ResidualBlock(nn.Module):
     branches: of the whole network.
     activation: between the layers.
     dtype: of the computation.
+    groups: of channels, of the 3x3 convolution.
   """
 
   branches: int
   activation: Callable[[jax.Array], jax.Array] = leaky_relu
   dtype: Any = jnp.float32
+  groups: int = 1
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -77,7 +79,8 @@ class ResidualBlock(nn.Module):
     init = nn.initializers.variance_scaling(GAIN / math.sqrt(self.branches), 'fan_in', 'normal')
     channels = x.shape[-1]
     h = Convolution(channels, side=1, kernel_init=init, dtype=self.dtype)(x)
-    h = Convolution(channels, kernel_init=init, dtype=self.dtype)(self.activation(h))
+    h = self.activation(h)
+    h = Convolution(channels, kernel_init=init, dtype=self.dtype, groups=self.groups)(h)
     h = self.activation(h)
     return x + Convolution(channels, side=1, kernel_init=zeros, dtype=self.dtype)(h)
 
@@ -91,6 +94,7 @@ class Encoder(nn.Module):
     blocks: residual blocks a stage.
     activation: within the blocks.
     dtype: of the computation; parameters and output are float32.
+    groups: that channels are divided into in the 3x3 convolutions.
   """
 
   features: int
@@ -98,17 +102,19 @@ class Encoder(nn.Module):
   blocks: int = 1
   activation: Callable[[jax.Array], jax.Array] = leaky_relu
   dtype: Any = jnp.float32
+  groups: int = 1
 
   @nn.compact
   def __call__(self, image: jax.Array) -> jax.Array:
     """(H, W, C) -> (features,)."""
     check_halvings(image.shape, len(self.hidden) - 1)
+    branches = self.blocks * len(self.hidden)
     pixel_dense = partial(Convolution, side=1, kernel_init=linear_init, dtype=self.dtype)
     x = image
     for stage, channels in enumerate(self.hidden):
       x = pixel_dense(channels)(downsample(x) if stage else x)
       for _ in range(self.blocks):
-        x = ResidualBlock(self.blocks * len(self.hidden), self.activation, self.dtype)(x)
+        x = ResidualBlock(branches, self.activation, self.dtype, self.groups)(x)
     basis = self.param('basis', nn.initializers.normal(1.0 / math.sqrt(x[..., 0].size)), x.shape)
     x = jnp.sum(x * basis.astype(x.dtype), axis=(0, 1))
     head = nn.Dense(self.features, kernel_init=linear_init, dtype=self.dtype)
@@ -124,6 +130,7 @@ class Decoder(nn.Module):
     blocks: residual blocks a stage.
     activation: within the blocks.
     dtype: of the computation; parameters and output are float32.
+    groups: that channels are divided into in the 3x3 convolutions.
   """
 
   image_shape: tuple[int, int, int]
@@ -131,12 +138,13 @@ class Decoder(nn.Module):
   blocks: int = 1
   activation: Callable[[jax.Array], jax.Array] = leaky_relu
   dtype: Any = jnp.float32
+  groups: int = 1
 
   @nn.compact
   def __call__(self, z: jax.Array) -> jax.Array:
     """(latent,) -> (H, W, C)."""
     height, width, colours = self.image_shape
-    halvings = len(self.hidden) - 1
+    halvings, branches = len(self.hidden) - 1, self.blocks * len(self.hidden)
     check_halvings(self.image_shape, halvings)
     pixel_dense = partial(Convolution, side=1, kernel_init=linear_init, dtype=self.dtype)
     smallest = (height >> halvings, width >> halvings, self.hidden[-1])
@@ -147,5 +155,5 @@ class Decoder(nn.Module):
       if stage:
         x = pixel_dense(channels)(upsample(x))
       for _ in range(self.blocks):
-        x = ResidualBlock(self.blocks * len(self.hidden), self.activation, self.dtype)(x)
+        x = ResidualBlock(branches, self.activation, self.dtype, self.groups)(x)
     return pixel_dense(colours)(x).astype(jnp.float32)
