@@ -14,6 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxgen.layers.attention import SelfAttention
 from jaxgen.layers.convolution import (
   Convolution,
   Initializer,
@@ -32,6 +33,22 @@ def check_halvings(image_shape: tuple[int, ...], times: int) -> None:
     )
 
 
+def attended(
+  x: jax.Array, layer: int, layers: int, attention: tuple[int, ...], dtype: Any
+) -> jax.Array:
+  """Self-attention behind the hidden layers that have it, as a part of the module that calls it.
+
+  Raises:
+    ValueError: one of them is not there.
+  """
+  if not all(-layers <= number < layers for number in attention):
+    raise ValueError(
+      f'network.attention={attention} stands behind hidden layers 0 to {layers - 1}, or -1 for the '
+      'last'
+    )
+  return SelfAttention(dtype)(x) if {layer, layer - layers} & {*attention} else x
+
+
 def image_norm(x: jax.Array, dtype: Any) -> jax.Array:
   """Layer normalisation over (H, W, C), as a part of the module that calls it."""
   return nn.LayerNorm(reduction_axes=(-3, -2, -1), dtype=dtype)(x)
@@ -47,6 +64,7 @@ class Encoder(nn.Module):
     normalise: layer-normalise hidden layers over (H, W, C).
     kernel_init: of all kernels.
     dtype: of the computation; parameters and output are float32.
+    attention: hidden layers behind which all places see each other, from 0; -1 is the last.
   """
 
   features: int
@@ -55,6 +73,7 @@ class Encoder(nn.Module):
   normalise: bool = False
   kernel_init: Initializer = nn.initializers.lecun_normal()
   dtype: Any = jnp.float32
+  attention: tuple[int, ...] = ()
 
   def normalised(self, x: jax.Array, layer: int) -> jax.Array:
     """A hidden layer's output (H, W, C), normalised where that is wanted; layers count from 0."""
@@ -67,6 +86,7 @@ class Encoder(nn.Module):
     for layer, channels in enumerate(self.hidden):
       x = StridedConvolution(channels, kernel_init=self.kernel_init, dtype=self.dtype)(x)
       x = self.activation(self.normalised(x, layer))
+      x = attended(x, layer, len(self.hidden), self.attention, self.dtype)
     return x
 
   @nn.compact
@@ -87,6 +107,7 @@ class Decoder(nn.Module):
     normalise: layer-normalise hidden layers over (H, W, C).
     kernel_init: of all kernels.
     dtype: of the computation; parameters and output are float32.
+    attention: the ENCODER's hidden layers whose mirror images have it, see there.
   """
 
   image_shape: tuple[int, int, int]
@@ -95,6 +116,7 @@ class Decoder(nn.Module):
   normalise: bool = False
   kernel_init: Initializer = nn.initializers.lecun_normal()
   dtype: Any = jnp.float32
+  attention: tuple[int, ...] = ()
 
   def normalised(self, x: jax.Array, layer: int) -> jax.Array:
     """A hidden layer's output (H, W, C), normalised where that is wanted; layers count from 0."""
@@ -103,8 +125,10 @@ class Decoder(nn.Module):
 
   def doubled(self, x: jax.Array) -> jax.Array:
     """The hidden layers: (H / 2^n, W / 2^n, hidden[-1]) -> (H, W, C)."""
+    layers = len(self.hidden)
     for layer, channels in enumerate((*reversed(self.hidden[:-1]), self.image_shape[2])):
       x = self.activation(self.normalised(x, layer))
+      x = attended(x, layers - 1 - layer, layers, self.attention, self.dtype)
       x = TransposedConvolution(channels, kernel_init=self.kernel_init, dtype=self.dtype)(x)
     return x
 
