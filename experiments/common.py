@@ -16,6 +16,8 @@ def base(objective: str, dataset: str) -> ml_collections.ConfigDict:
   # Pays where networks convolve. JAX_NUM_CPU_DEVICES in the environment goes first.
   config.cpu_devices = 1
   config.reduction = 'mean'  # or ordered: the same bits for any number of devices up to 8, slower
+  # Parts in which a device takes its share of a batch, one after another, where memory is short.
+  config.accumulate = 1
   config.log_every = 100  # updates
 
   config.data = ml_collections.ConfigDict()

@@ -15,6 +15,7 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config.network.heads = 4  # of attention
   config.network.patch = 4  # 49 tokens of MNIST
   config.network.dropout = 0.0  # share of the features that a block forgets in training
+  config.network.remat = False  # whether blocks are computed twice, where memory is short
   config.optimizer.learning_rate = 5e-4
   config.cpu_devices = 1
   if dataset == 'digits':

@@ -26,7 +26,7 @@ REQUIRED = {
   **dict.fromkeys(('checkpoint.every', 'checkpoint.keep', 'evaluation.every'), int),
   **dict.fromkeys(('evaluation.batch_size', 'evaluation.validation_images'), int),
   **dict.fromkeys(('evaluation.training_samples', 'evaluation.num_samples'), int),
-  **dict.fromkeys(('evaluation.seeds', 'cpu_devices'), int),
+  **dict.fromkeys(('evaluation.seeds', 'cpu_devices', 'accumulate'), int),
   **dict.fromkeys(('data.image_size', 'data.channels', 'data.memory_limit'), int),
   **dict.fromkeys(('ema_decay', 'data.validation_fraction', 'data.test_fraction'), float),
   **dict.fromkeys(('data.name', 'data.path', 'data.binarize', 'objective.name'), str),
@@ -198,8 +198,15 @@ def validate(config: ml_collections.ConfigDict, devices: int) -> None:
       )
   if config.reduction not in REDUCTIONS:
     raise UserError(f'config.reduction={config.reduction!r}; choose {" or ".join(REDUCTIONS)}')
-  parts, among = devices, f'{devices} devices'
+  parts, among = devices * config.accumulate, f'{devices} devices'
+  if config.accumulate > 1:
+    among += f' with {config.accumulate} parts each'
   if config.reduction == 'ordered':
+    if config.accumulate > 1:
+      raise UserError(
+        f'config.accumulate={config.accumulate} has no effect with config.reduction=ordered, which '
+        f'computes the {BLOCKS} blocks of a batch one after another anyway: set it to 1'
+      )
     if BLOCKS % devices or devices > BLOCKS // 2:
       raise UserError(f'config.reduction=ordered needs 1, 2, 4 or 8 devices, not {devices}')
     parts, among = BLOCKS, f'the {BLOCKS} blocks of an ordered reduction'

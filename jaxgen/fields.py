@@ -45,6 +45,8 @@ SYNONYMS = {
   **dict.fromkeys(('sampling_steps', 'num_inference_steps', 'nfe'), 'sampler.steps'),
   **dict.fromkeys(('guidance_scale', 'cfg', 'cfg_scale'), 'sampler.guidance'),
   **dict.fromkeys(('precision', 'fp16', 'bf16', 'amp'), 'network.dtype'),
+  **dict.fromkeys(('gradient_accumulation_steps', 'grad_accum', 'accumulation'), 'accumulate'),
+  **dict.fromkeys(('gradient_checkpointing', 'checkpointing', 'rematerialize'), 'remat'),
   **dict.fromkeys(('log_interval', 'print_every', 'log_freq'), 'log_every'),
   **dict.fromkeys(('save_every', 'save_interval', 'checkpoint_every'), 'checkpoint.every'),
   **dict.fromkeys(('eval_every', 'eval_interval', 'eval_freq'), 'evaluation.every'),

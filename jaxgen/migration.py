@@ -31,8 +31,14 @@ RENAMED = {
 }
 MEASURES = {'bernoulli': 'bernoulli_surrogate', 'gaussian': 'gaussian_density'}
 
-# What was so before it could be chosen: of every config, and of an objective's.
-DEFAULTS = {'evaluation.classifier_weights': '', 'init_from': '', 'data.binarize': 'none'}
+# What was so before it could be chosen: of every config, of a network's, and of an objective's.
+DEFAULTS: dict[str, Any] = {
+  'evaluation.classifier_weights': '',
+  'init_from': '',
+  'data.binarize': 'none',
+  'accumulate': 1,
+}
+NETWORK_DEFAULTS = {'unet': {'network.remat': False}, 'transformer': {'network.remat': False}}
 OWN_DEFAULTS: dict[str, dict[str, Any]] = {
   'adversarial': {
     'objective.conditional': 'none',
@@ -121,7 +127,8 @@ def modernise(saved: dict[str, Any]) -> dict[str, Any]:
     group, field = before.split('.')
     if field in config.get(group, {}):
       put(config, now, config[group].pop(field))
-  for name, value in (DEFAULTS | OWN_DEFAULTS.get(objective, {})).items():
+  network = NETWORK_DEFAULTS.get(config.get('network', {}).get('name'), {})
+  for name, value in (DEFAULTS | OWN_DEFAULTS.get(objective, {}) | network).items():
     put(config, name, value, keep=True)
   network = config.get('network')
   if isinstance(network, dict) and network.get('name') == 'r3gan' and 'blocks' in network:

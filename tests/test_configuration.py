@@ -125,12 +125,20 @@ def test_a_wrong_override_says_what_would_be_right(override: str, message: str) 
     ('num_steps=15', 'must be a multiple of config.steps_per_call=10'),
     ('batch_size=63', 'cannot be divided among 2 devices and 5 critic steps: use 60'),
     ('batch_size=3', 'use 10 or another multiple of 10'),
+    ('accumulate=0', 'config.accumulate=0 must be positive'),
+    ('accumulate=3', 'among 2 devices with 3 parts each and 5 critic steps: use 300 or another'),
   ],
 )
 def test_validation_names_the_field_and_what_would_do(override: str, message: str) -> None:
   with pytest.raises(UserError) as raised:
     configuration.validate(config('wgan', f'--config.{override}'), devices=2)
   assert message in str(raised.value)
+
+
+def test_an_ordered_reduction_has_its_own_parts() -> None:
+  fields = '--config.reduction=ordered', '--config.accumulate=2'
+  with pytest.raises(UserError, match=r'accumulate=2 has no effect with .*ordered, which'):
+    configuration.validate(config('wgan', *fields), devices=2)
 
 
 def test_validation_names_a_missing_field_and_a_wrong_type() -> None:

@@ -94,6 +94,15 @@ def test_a_sampler_of_before_is_on_no_grid() -> None:
   assert modernise(before) == today
 
 
+def test_a_network_of_before_computed_once() -> None:
+  today = configuration.execute(str(EXPERIMENTS / 'ddpm.py')).to_dict()
+  network = {n: v for n, v in today['network'].items() if n != 'remat'}
+  before = {n: v for n, v in today.items() if n != 'accumulate'} | {'network': network}
+  assert modernise(before) == today
+  others = {'network': network | {'name': 'mypackage.mynetwork'}}
+  assert modernise(today | others) == today | others
+
+
 def test_numbers_of_before_are_named_as_today() -> None:
   for experiment, before, now in (
     ('flow_matching', 'validation/loss', 'validation/velocity_squared_error'),

@@ -102,10 +102,11 @@ def test_other_errors_pass_as_they_are() -> None:
     raise ValueError('a fault of the program')
 
 
-def test_what_sees_the_whole_batch_is_refused_where_blocks_are_apart(
-  tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize('apart', ['reduction=ordered', 'accumulate=2'])
+def test_what_sees_the_whole_batch_is_refused_where_parts_are_apart(
+  apart: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-  fields = 'network.hidden=(4,8)', 'reduction=ordered', 'num_steps=5', 'batch_size=32'
+  fields = 'network.hidden=(4,8)', apart, 'num_steps=5', 'batch_size=32'
   command = [f'--config={ROOT}/experiments/dcgan.py', f'--workdir={tmp_path}/run']
   every = [f'--config.{f}.every=0' for f in ('checkpoint', 'evaluation')]
   assert main([*command, *every, *(f'--config.{field}' for field in fields)]) == 2

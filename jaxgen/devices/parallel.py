@@ -26,6 +26,7 @@ from jaxgen.objectives.base import (
   Metrics,
   Objective,
   Params,
+  accumulating,
   reducing,
 )
 
@@ -116,6 +117,7 @@ def train_step(
   ema_decay: float,
   reduction: str = 'mean',
   binarize: str = 'none',
+  accumulate: int = 1,
 ) -> Callable[[TrainState, Example], tuple[TrainState, Metrics]]:
   """One update on one device's share of a batch: state, examples (B / D) -> state, metrics.
 
@@ -130,7 +132,7 @@ def train_step(
     keys = image_keys(jax.random.fold_in(root, state.step), places)
     look = image_keys(jax.random.fold_in(looks, state.step), places)
     examples = batch._replace(image=jax.vmap(see)(batch.image, look))
-    with reducing(reduction):
+    with reducing(reduction), accumulating(accumulate):
       params, memory, metrics = objective.update(
         state.params, state.memory, examples, keys, state.step
       )
@@ -146,6 +148,7 @@ def train_steps(
   ema_decay: float,
   reduction: str = 'mean',
   binarize: str = 'none',
+  accumulate: int = 1,
 ) -> Callable[[TrainState, Example], tuple[TrainState, Metrics]]:
   """Several updates in one dispatch, over all devices of all processes.
 
@@ -157,7 +160,7 @@ def train_steps(
     state, examples (D, S, B / D) with uint8 images -> state after S updates, metrics each (S,).
     The state's buffers are donated.
   """
-  step = train_step(objective, seed, ema_decay, reduction, binarize)
+  step = train_step(objective, seed, ema_decay, reduction, binarize, accumulate)
 
   def steps(state: TrainState, batches: Example) -> tuple[TrainState, Metrics]:
     # A loop of one would still be a while loop, in which XLA compiles for size rather than speed.
@@ -167,6 +170,16 @@ def train_steps(
   if jax.process_count() == 1:
     return call
   return lambda state, batches: jax.block_until_ready(call(state, batches))
+
+
+def updates(
+  objective: Objective, config: ml_collections.ConfigDict
+) -> Callable[[TrainState, Example], tuple[TrainState, Metrics]]:
+  """`train_steps` as a config describes them."""
+  return train_steps(
+    *(objective, config.seed, config.ema_decay, config.reduction, config.data.binarize),
+    config.accumulate,
+  )
 
 
 def largest(tree: Any) -> Any:

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from jaxgen.layers.convolution import depth_to_space, space_to_depth
 from jaxgen.layers.embedding import grid_embedding, timestep_embedding
+from jaxgen.layers.rematerialisation import call
 
 TIME_FEATURES = 256  # of the sines and cosines of a time
 zeros = nn.initializers.zeros
@@ -68,6 +69,7 @@ class Transformer(nn.Module):
     classes: how many labels there are, 0 for a network that is told none.
     interval: whether it is told a second time, such as how far a step goes.
     dropout: share of features left out in training.
+    remat: whether training computes the inside of every block twice, rather than keep it.
     dtype: of the computation; parameters, normalisation and output are float32.
   """
 
@@ -79,6 +81,7 @@ class Transformer(nn.Module):
   classes: int = 0
   interval: bool = False
   dropout: float = 0.0
+  remat: bool = False
   dtype: Any = jnp.float32
 
   def embed_time(self, t: jax.Array) -> jax.Array:
@@ -131,7 +134,8 @@ class Transformer(nn.Module):
       condition = condition + nn.Embed(self.classes + 1, self.width, dtype=self.dtype)(known)
 
     for _ in range(self.depth):
-      h = Block(self.heads, self.dropout, self.dtype)(h, condition, training)
+      block = Block(self.heads, self.dropout, self.dtype)
+      h = call(block, self.remat, h, condition, training=training)
 
     told = nn.Dense(2 * self.width, kernel_init=zeros, dtype=self.dtype)(nn.swish(condition))
     h = modulated(h, *jnp.split(told, 2)).astype(jnp.float32)

@@ -17,6 +17,7 @@ import numpy as np
 
 from jaxgen.layers.convolution import Convolution, depth_to_space, space_to_depth
 from jaxgen.layers.embedding import timestep_embedding
+from jaxgen.layers.rematerialisation import call
 
 zeros = nn.initializers.zeros
 PixelDense = partial(Convolution, side=1)  # the same matrix at every pixel
@@ -149,6 +150,7 @@ class UNet(nn.Module):
     classes: how many labels there are, 0 for a network that is told none.
     interval: whether it is told a second time, such as how far a step goes.
     dropout: share of features left out in training.
+    remat: whether training computes the inside of every block twice, rather than keep it.
     dtype: of the computation; parameters, normalisation and output are float32.
   """
 
@@ -162,18 +164,22 @@ class UNet(nn.Module):
   classes: int = 0
   interval: bool = False
   dropout: float = 0.0
+  remat: bool = False
   dtype: Any = jnp.float32
 
   def residual(self, x: jax.Array, time: jax.Array, features: int, training: bool) -> jax.Array:
     """A residual block."""
-    return ResidualBlock(features, self.dropout, self.dtype)(x, time, training)
+    block = ResidualBlock(features, self.dropout, self.dtype)
+    return call(block, self.remat, x, time, training=training)
+
+  def attend(self, x: jax.Array) -> jax.Array:
+    """Attention between all pixels."""
+    return call(Attention(self.head_width, self.dtype), self.remat, x)
 
   def block(self, x: jax.Array, time: jax.Array, level: int, training: bool) -> jax.Array:
     """A residual block of one level, with attention where the level has it."""
     x = self.residual(x, time, self.channels * self.multipliers[level], training)
-    if level in {k % len(self.multipliers) for k in self.attention}:
-      x = Attention(self.head_width, self.dtype)(x)
-    return x
+    return self.attend(x) if level in {k % len(self.multipliers) for k in self.attention} else x
 
   def embed_time(self, t: jax.Array) -> jax.Array:
     """() -> (4 channels,)."""
@@ -227,7 +233,7 @@ class UNet(nn.Module):
         skips.append(x)
 
     x = self.residual(x, time, x.shape[-1], training)
-    x = Attention(self.head_width, self.dtype)(x)
+    x = self.attend(x)
     x = self.residual(x, time, x.shape[-1], training)
 
     for level in reversed(levels):

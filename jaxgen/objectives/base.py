@@ -213,19 +213,25 @@ def each(function: Callable[..., Any], *batch: Any) -> Any:
   For what is not averaged, such as a posterior of each image; in an ordered reduction the bits do
   not depend on how large the share is.
   """
-  if reducing.value == 'mean':
+  if parts() == 1:
     return jax.vmap(function)(*batch)
-  blocks = BLOCKS // jax.lax.axis_size(DEVICES)
-  _, found = jax.lax.scan(lambda _, b: (None, jax.vmap(function)(*b)), None, cut(batch, blocks))
+  _, found = jax.lax.scan(lambda _, p: (None, jax.vmap(function)(*p)), None, cut(batch, parts()))
   return jax.tree.map(lambda a: jnp.swapaxes(a, 0, 1).reshape(-1, *a.shape[2:]), found)
 
 
 def over_examples(function: Callable[..., Any]) -> Callable[..., Any]:
   """`vmap`, under the name that batch statistics are taken over.
 
-  An ordered reduction computes its blocks apart, so that nothing there can see the whole batch.
+  Where a share is computed in parts, nothing can see the whole batch.
   """
-  return jax.vmap(function, axis_name=EXAMPLES if reducing.value == 'mean' else None)
+  return jax.vmap(function, axis_name=EXAMPLES if parts() == 1 else None)
+
+
+def parts() -> int:
+  """In how many parts, one after another, a device computes its share of the batch."""
+  if reducing.value == 'ordered':
+    return BLOCKS // jax.lax.axis_size(DEVICES)
+  return accumulating.value
 
 
 def means(values: Any) -> Any:
@@ -235,8 +241,20 @@ def means(values: Any) -> Any:
 
 def mean_reduction(mean_of: Callable[..., Any], batch: tuple[Any, ...]) -> Any:
   """The mean over devices of each device's mean: fast; equal for any device count to rounding."""
-  found = mean_of(*batch)
+  found = mean_of(*batch) if parts() == 1 else accumulated(mean_of, batch)
   return found if jax.lax.axis_size(DEVICES) == 1 else jax.lax.pmean(found, DEVICES)
+
+
+def accumulated(mean_of: Callable[..., Any], batch: tuple[Any, ...]) -> Any:
+  """The mean over this device's share, of which one part at a time is held in memory."""
+  share = cut(batch, parts())
+  like = jax.eval_shape(mean_of, *jax.tree.map(lambda array: array[0], share))
+  total, _ = jax.lax.scan(
+    lambda total, part: (jax.tree.map(jnp.add, total, mean_of(*part)), None),
+    jax.tree.map(lambda mean: jnp.zeros(mean.shape, mean.dtype), like),
+    share,
+  )
+  return jax.tree.map(lambda mean: mean / parts(), total)
 
 
 def ordered_reduction(mean_of: Callable[..., Any], batch: tuple[Any, ...]) -> Any:
@@ -246,9 +264,8 @@ def ordered_reduction(mean_of: Callable[..., Any], batch: tuple[Any, ...]) -> An
   global batch is b modulo BLOCKS. The loop over blocks keeps XLA from fusing them into differently
   rounded sums.
   """
-  devices = jax.lax.axis_size(DEVICES)
-  blocks = BLOCKS // devices  # on this device: block k * devices + device
-  _, here = jax.lax.scan(lambda _, block: (None, mean_of(*block)), None, cut(batch, blocks))
+  blocks = cut(batch, parts())  # on this device: block k * devices + device
+  _, here = jax.lax.scan(lambda _, block: (None, mean_of(*block)), None, blocks)
   there = jax.lax.all_gather(here, DEVICES, axis=1)  # (blocks, devices, ...), in block order
   total, _ = jax.lax.scan(
     lambda total, block: (jax.tree.map(jnp.add, total, block), None),
@@ -265,9 +282,11 @@ def cut(batch: Any, blocks: int) -> Any:
 
 BLOCKS = 16  # two or more on each of up to 8 devices, as XLA unrolls a loop of one
 REDUCTIONS = {'mean': mean_reduction, 'ordered': ordered_reduction}
-# While a step is traced: how the batch is averaged over. A property of the run, which no objective
-# needs to know, and of the keys under which JAX keeps what it has traced.
+# While a step is traced: how the batch is averaged over, and in how many parts a device computes
+# its share. Properties of the run, which no objective needs to know, and of the keys under which
+# JAX keeps what it has traced.
 reducing = jax.make_user_context('mean')
+accumulating = jax.make_user_context(1)
 
 
 def draw_label(class_counts: tuple[int, ...], key: Key) -> Label:

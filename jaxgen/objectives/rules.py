@@ -68,8 +68,8 @@ def sentences(name: str) -> Iterator[None]:
 
 
 RULES = {
-  'unbound axis name: examples': 'looks at the whole batch, of which reduction=ordered '
-  'computes blocks apart: use reduction=mean',
+  'unbound axis name: examples': 'looks at the whole batch, as a batch normalisation does, of '
+  'which reduction=ordered and accumulate compute parts apart: use reduction=mean, accumulate=1',
   'rank_promotion': 'adds or multiplies arrays of different ranks, which hides mistakes: say which '
   'axes are new, as in x[None]',
   'positional argument': 'has a function whose arguments are not those that `Objective` lists',

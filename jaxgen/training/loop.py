@@ -103,9 +103,7 @@ class Run:
   ) -> None:
     self.config, self.dataset, self.writer, self.checkpoints = config, dataset, writer, checkpoints
     self.requests = requests
-    self.update = parallel.train_steps(
-      model, config.seed, config.ema_decay, config.reduction, config.data.binarize
-    )
+    self.update = parallel.updates(model, config)
     self.model = model
     self.evaluation = Evaluation(model, config, dataset.facts.class_counts)
     self.pending: list[tuple[int, Any]] = []  # metrics still on the devices

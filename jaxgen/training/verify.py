@@ -41,7 +41,7 @@ def verify(config: ml_collections.ConfigDict, workdir: Path, steps: int = 0) -> 
   template = jax.eval_shape(begin)
   expected = whole(workdir, end, template)
   state = whole(workdir, start, template) if start else jax.device_get(jax.jit(begin)())
-  update = parallel.train_steps(model, config.seed, config.ema_decay, config.reduction)
+  update = parallel.updates(model, config)
   state = parallel.on_all_devices(state)
   read = partial(parallel.read_batches, dataset.train, config)
   for _, batches in order.prefetch(read, range(start, end, config.steps_per_call)):

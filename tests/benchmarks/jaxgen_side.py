@@ -57,7 +57,7 @@ def training(config: ml_collections.ConfigDict, shape: tuple[int, int, int]) -> 
   train, stride = Split(random_images(IMAGES, shape)), config.steps_per_call
   model = objectives.find_objective(config, Facts(shape, IMAGES))
   update, traced = (
-    parallel.train_steps(model, config.seed, config.ema_decay, config.reduction) for _ in range(2)
+    parallel.updates(model, config) for _ in range(2)
   )  # the second, so that the first call's time has the tracing in it
   state = jax.device_get(jax.jit(lambda: parallel.initial_state(model, config.seed))())
   parameters = cost.parameters(state.params)
