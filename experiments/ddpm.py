@@ -38,6 +38,7 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config.network.blocks = 1  # residual ones at each level
   config.network.attention = (1,)  # levels with self-attention
   config.network.patch = 2  # pixels that the network takes as one, each way
+  config.network.dropout = 0.0  # share of the features that a residual block forgets in training
   config.network.remat = False  # whether blocks are computed twice, where memory is short
   config.optimizer = common.optimizer(
     'adam', 1e-3, schedule='cosine', warmup_steps=200, clip_norm=1.0

@@ -23,7 +23,6 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config.objective.unit_input = True  # of the network, or x_t as it is
   config.objective.conditional = False  # whether the network is told the label
   config.objective.label_dropout = 0.0  # how often it is not, for guidance
-  config.network.dropout = 0.0  # share of the features that a residual block forgets in training
   config.sampler.name = 'dpm_solver_2m'  # or another one, each with its fields as in ddpm.py
   config.sampler.steps = 20  # with as many network evaluations, of 2M
   config.sampler.grid = 'karras'  # or log_snr, time

@@ -38,7 +38,10 @@ DEFAULTS: dict[str, Any] = {
   'data.binarize': 'none',
   'accumulate': 1,
 }
-NETWORK_DEFAULTS = {'unet': {'network.remat': False}, 'transformer': {'network.remat': False}}
+NETWORK_DEFAULTS: dict[str, dict[str, Any]] = {
+  'unet': {'network.remat': False, 'network.dropout': 0.0},
+  'transformer': {'network.remat': False},
+}
 OWN_DEFAULTS: dict[str, dict[str, Any]] = {
   'adversarial': {
     'objective.conditional': 'none',

@@ -94,9 +94,9 @@ def test_a_sampler_of_before_is_on_no_grid() -> None:
   assert modernise(before) == today
 
 
-def test_a_network_of_before_computed_once() -> None:
+def test_a_network_of_before_computed_once_and_left_nothing_out() -> None:
   today = configuration.execute(str(EXPERIMENTS / 'ddpm.py')).to_dict()
-  network = {n: v for n, v in today['network'].items() if n != 'remat'}
+  network = {n: v for n, v in today['network'].items() if n not in ('remat', 'dropout')}
   before = {n: v for n, v in today.items() if n != 'accumulate'} | {'network': network}
   assert modernise(before) == today
   others = {'network': network | {'name': 'mypackage.mynetwork'}}

@@ -66,7 +66,8 @@ def denoiser(config: ml_collections.ConfigDict, contender: Contender) -> nn.Modu
   if 'batch_unet' in contender.variant:
     network = BatchUNet(colours, config.network.channels)
   else:
-    fields = {k: v for k, v in config.network.items() if k not in ('name', 'dtype')}
+    unused = ('name', 'dtype', 'dropout', 'remat')
+    fields = {k: v for k, v in config.network.items() if k not in unused}
     network = networks.UNet(colours, **fields)
   return place(network, contender.variant)
 

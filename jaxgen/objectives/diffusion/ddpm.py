@@ -21,6 +21,7 @@ from jaxgen.networks import find_network
 from jaxgen.objectives import base, distributions, optimizers
 from jaxgen.objectives.base import Example, Image, Key, Label, Memory, Metrics, Objective, Params
 from jaxgen.objectives.diffusion import editing, process, samplers
+from jaxgen.objectives.diffusion.denoiser import applied
 from jaxgen.objectives.diffusion.path import discrete
 from jaxgen.objectives.diffusion.samplers import Descent, ancestral, ddim
 from jaxgen.objectives.diffusion.samplers.base import Denoise
@@ -153,9 +154,11 @@ def ddpm(
     params = network.init(key, jnp.zeros(image_shape), jnp.int32(1))
     return params, optimizer.init(params)
 
-  def predict(params: Params, x_t: Image, t: jax.Array) -> tuple[Image, Image]:
+  def predict(
+    params: Params, x_t: Image, t: jax.Array, dropout: Key | None = None
+  ) -> tuple[Image, Image]:
     """eps_theta, and v in [-1, 1] or so, which has no channels unless it is learned."""
-    output, colours = network.apply(params, x_t, t), image_shape[-1]
+    output, colours = applied(network, params, x_t, t, key=dropout), image_shape[-1]
     if output.shape[-1] != (channels := colours * (2 if learned else 1)):
       raise ValueError(
         f'objective.variance={variance!r} needs a network of {channels} output channels, where '
@@ -169,7 +172,13 @@ def ddpm(
     return jnp.clip(x_0, -1.0, 1.0) if clip else x_0
 
   def losses(
-    params: Params, x_0: Image, t: jax.Array, key: Key, clip: bool = clip, mean_too: bool = True
+    params: Params,
+    x_0: Image,
+    t: jax.Array,
+    key: Key,
+    clip: bool = clip,
+    mean_too: bool = True,
+    dropout: Key | None = None,
   ) -> tuple[jax.Array, jax.Array]:
     """For one draw of x_t, the integrands of L_simple and of the bound.
 
@@ -178,7 +187,7 @@ def ddpm(
     """
     noise = jax.random.normal(key, image_shape)
     x_t = process.diffuse(x_0, noise, kernel.a[t], kernel.s[t])
-    predicted, v = predict(params, x_t, t)
+    predicted, v = predict(params, x_t, t, dropout)
     error = jnp.mean((noise - predicted) ** 2)
     x_0_hat = image(x_t, predicted, kernel.a[t], kernel.s[t], clip)
     x_0_hat = x_0_hat if mean_too else jax.lax.stop_gradient(x_0_hat)
@@ -190,10 +199,10 @@ def ddpm(
   def loss(params: Params, example: Example, key: Key) -> tuple[jax.Array, Metrics]:
     """Algorithm 1, for one image; with a learned variance, L_hybrid."""
     x_0 = example.image
-    time_key, noise_key = jax.random.split(key)
+    time_key, noise_key, dropout = jax.random.split(key, 3)
     t = jax.random.randint(time_key, (), 1, timesteps + 1)
     variational = weighting == 'variational'
-    error, term = losses(params, x_0, t, noise_key, clip=False, mean_too=variational)
+    error, term = losses(params, x_0, t, noise_key, False, variational, dropout)
     if variational:
       return timesteps * term, {}
     return error + HYBRID * timesteps * term if learned else error, {}

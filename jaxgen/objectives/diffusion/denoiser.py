@@ -17,6 +17,15 @@ from jaxgen.objectives.diffusion.prediction import Prediction
 NO_LABEL = -1  # what a conditional network is told where the class is to be unknown
 
 
+def applied(
+  network: nn.Module, params: Params, *seen: jax.Array, key: Key | None = None, **told: jax.Array
+) -> Image:
+  """What a network gives out; with a key as in training, where it may leave features out."""
+  if key is None or not getattr(network, 'dropout', 0.0):
+    return network.apply(params, *seen, **told)
+  return network.apply(params, *seen, **told, training=True, rngs={'dropout': key})
+
+
 @dataclass(frozen=True)
 class Denoiser:
   """E[y | x_t] by a network.
@@ -55,9 +64,7 @@ class Denoiser:
       a, s = self.path.a(t), self.path.s(t)
       x_t = jax.lax.rsqrt((a * self.deviation) ** 2 + s**2) * x_t
     seen = (x_t, self.path.clock(t), *((label,) if self.conditional else ()))
-    if key is None or not getattr(self.network, 'dropout', 0.0):
-      return self.network.apply(params, *seen)
-    return self.network.apply(params, *seen, training=True, rngs={'dropout': key})
+    return applied(self.network, params, *seen, key=key)
 
   def __call__(self, params: Params, x_t: Image, t: jax.Array, label: Label) -> Image:
     """The y that the network sees in x_t."""

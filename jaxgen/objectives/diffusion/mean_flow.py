@@ -14,6 +14,7 @@ from jaxgen.datasets.splits import Facts
 from jaxgen.networks import find_network
 from jaxgen.objectives import base, optimizers
 from jaxgen.objectives.base import Example, Image, Key, Label, Memory, Metrics, Objective, Params
+from jaxgen.objectives.diffusion.denoiser import applied
 from jaxgen.objectives.diffusion.path import TICKS
 from jaxgen.objectives.diffusion.trajectory import follow, on_the_way, strata
 
@@ -69,19 +70,19 @@ def mean_flow(
     params = network.init(key, jnp.zeros(image_shape), jnp.float32(0), interval=jnp.float32(0))
     return params, optimizer.init(params)
 
-  def u(params: Params, z: Image, t: jax.Array, r: jax.Array) -> Image:
-    return network.apply(params, z, TICKS * t, interval=TICKS * (t - r))
+  def u(params: Params, z: Image, t: jax.Array, r: jax.Array, dropout: Key | None = None) -> Image:
+    return applied(network, params, z, TICKS * t, key=dropout, interval=TICKS * (t - r))
 
   def loss(params: Params, example: Example, key: Key) -> tuple[jax.Array, Metrics]:
     """Algorithm 1, for one image."""
-    times_key, apart_key, noise_key = jax.random.split(key, 3)
+    times_key, apart_key, noise_key, dropout = jax.random.split(key, 4)
     drawn = jax.nn.sigmoid(t_mean + t_std * jax.random.normal(times_key, (2,)))
     t = drawn.max()
     r = jnp.where(jax.random.bernoulli(apart_key, apart), drawn.min(), t)
     eps = jax.random.normal(noise_key, image_shape)
     z, v = (1.0 - t) * example.image + t * eps, eps - example.image
     tangents = v, jnp.ones_like(t), jnp.zeros_like(r)
-    found, u_dot = jax.jvp(lambda z, t, r: u(params, z, t, r), (z, t, r), tangents)
+    found, u_dot = jax.jvp(lambda z, t, r: u(params, z, t, r, dropout), (z, t, r), tangents)
     target = jax.lax.stop_gradient(average_velocity_target(v, t, r, u_dot))
     square = jnp.sum((found - target) ** 2)
     mean = square / example.image.size

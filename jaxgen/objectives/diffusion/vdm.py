@@ -30,6 +30,7 @@ from jaxgen.objectives.base import (
 )
 from jaxgen.objectives.diffusion import editing, quantiles, samplers
 from jaxgen.objectives.diffusion import path as paths
+from jaxgen.objectives.diffusion.denoiser import applied
 from jaxgen.objectives.diffusion.path import TICKS
 from jaxgen.objectives.diffusion.samplers import Descent
 from jaxgen.objectives.diffusion.samplers.base import Denoise
@@ -88,18 +89,22 @@ def vdm(
     params = {'network': network.init(key, seen, jnp.float32(0)), 'gamma': jnp.array(GAMMA)}
     return params, optimizer.init(params)
 
-  def eps_theta(params: Params, z: Image, gamma: jax.Array) -> Image:
+  def eps_theta(params: Params, z: Image, gamma: jax.Array, dropout: Key | None = None) -> Image:
     clock = TICKS * (gamma - GAMMA[0]) / (GAMMA[1] - GAMMA[0])
-    return network.apply(params['network'], fourier_features(z, features), clock)
+    seen = fourier_features(z, features), clock
+    return applied(network, params['network'], *seen, key=dropout)
 
   def diffuse(x: Image, eps: Image, gamma: jax.Array) -> Image:
     return jnp.sqrt(jax.nn.sigmoid(-gamma)) * x + jnp.sqrt(jax.nn.sigmoid(gamma)) * eps
 
-  def diffusion_term(params: Params, x: Image, t: jax.Array, eps: Image) -> jax.Array:
+  def diffusion_term(
+    params: Params, x: Image, t: jax.Array, eps: Image, dropout: Key | None = None
+  ) -> jax.Array:
     """gamma'(t) / 2 |eps - eps_theta|^2 in nats (eq. 17)."""
     first, last = params['gamma']
     gamma = first + t * (last - first)
-    square = jnp.sum((eps - eps_theta(params, diffuse(x, eps, gamma), gamma)) ** 2)
+    predicted = eps_theta(params, diffuse(x, eps, gamma), gamma, dropout)
+    square = jnp.sum((eps - predicted) ** 2)
     return 0.5 * (last - first) * square
 
   def ends(params: Params, x: Image, key: Key) -> tuple[jax.Array, jax.Array]:
@@ -111,11 +116,13 @@ def vdm(
     z_0 = diffuse(x, jax.random.normal(key, image_shape), first)
     return prior, reconstruction(x, z_0, first)
 
-  def bound(params: Params, x: Image, t: jax.Array, key: Key) -> Metrics:
+  def bound(
+    params: Params, x: Image, t: jax.Array, key: Key, dropout: Key | None = None
+  ) -> Metrics:
     """Its parts, for times (N,)."""
     first, second = jax.random.split(key)
     eps = jax.random.normal(first, (len(t), *image_shape))
-    terms = jax.vmap(diffusion_term, in_axes=(None, None, 0, 0))(params, x, t, eps)
+    terms = jax.vmap(diffusion_term, in_axes=(None, None, 0, 0, None))(params, x, t, eps, dropout)
     prior, surprise = ends(params, x, second)
     return {
       'bits_per_dimension': bits * (prior + terms.mean() + surprise),
@@ -125,7 +132,8 @@ def vdm(
     }
 
   def loss(params: Params, example: Example, key: Key, t: jax.Array) -> tuple[jax.Array, Metrics]:
-    found = bound(params, example.image, t[None], jax.random.fold_in(key, 1))
+    bound_key, dropout = (jax.random.fold_in(key, use) for use in (1, 2))
+    found = bound(params, example.image, t[None], bound_key, dropout)
     return found['bits_per_dimension'], found
 
   def update(
