@@ -11,10 +11,11 @@ from typing import Any
 
 from jaxgen.version import __version__
 
-__all__ = ['__version__', 'data', 'explore', 'grid', 'load']
+__all__ = ['__version__', 'data', 'explore', 'grid', 'load', 'load_diffusers']
 
 _HOMES = {
   'load': ('jaxgen.model', 'load'),
+  'load_diffusers': ('jaxgen.diffusers', 'load'),
   'data': ('jaxgen.datasets', 'named'),
   'grid': ('jaxgen.images', 'show'),
   'explore': ('jaxgen.latents.explore', 'explore'),

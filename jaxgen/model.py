@@ -16,11 +16,13 @@ from jaxgen.datasets.splits import Facts, Split
 from jaxgen.devices.parallel import TrainState, map_images, purpose_key
 from jaxgen.errors import UserError, suggest
 from jaxgen.evaluation.held_out import Evaluation
+from jaxgen.export import export
 from jaxgen.objectives.base import Key, Label, Objective, Params
 from jaxgen.objectives.distributions import between
 from jaxgen.progress import follow
 from jaxgen.training.checkpoint import FOLDERS, LAST
 from jaxgen.training.trained import trained
+from jaxgen.version import __version__
 
 Labels = int | Sequence[int] | None  # one for all, several in turn, or to be drawn
 EMA, RAW = 'ema', 'raw'  # parameters as the moving average has them, and as training left them
@@ -212,6 +214,20 @@ class Model:
       if self.objective.conditional and not ((labels >= 0) & (labels < classes)).all():
         raise UserError(f'the data have the classes 0 to {classes - 1}, and these labels others')
     return self.evaluation.measure(self.params, Split(pictures, labels))
+
+  def export(self, folder: str | Path) -> None:
+    """Writes model.safetensors and config.json for programs without jaxgen, see `jaxgen.export`.
+
+    Raises:
+      UserError: the folder holds something else.
+    """
+    about = {
+      'jaxgen': __version__,
+      'step': self.step,
+      'image_shape': self.facts.image_shape,
+      'config': self.config.to_dict(),
+    }
+    export(Path(folder).expanduser(), self.params, self.objective.networks, about)
 
   def __repr__(self) -> str:
     name, data = self.config.objective.name, self.config.data.name

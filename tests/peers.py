@@ -25,6 +25,8 @@ from tests.answers import (
   SAVED,
   SIZES,
   SOME,
+  TIMES,
+  UNETS,
   draw,
   few,
   halves,
@@ -33,10 +35,12 @@ from tests.answers import (
   legacy_weights,
   load,
   probabilities,
+  unet_images,
+  unet_weights,
 )  # fmt: skip
 from tests.benchmarks import settings
 
-PEERS = ('torch', 'torch-fidelity', 'torchvision', 'prdc')
+PEERS = ('torch', 'torch-fidelity', 'torchvision', 'prdc', 'diffusers')
 
 
 def quietly(name: str) -> ModuleType:
@@ -153,6 +157,15 @@ def legacy_features() -> list[np.ndarray]:
   return [part[:, ::8] for part in found]
 
 
+def unet_outputs(name: str) -> np.ndarray:
+  """Of a small `UNet2DModel` of diffusers with random weights, (3, C, H, W)."""
+  torch = quietly('torch')
+  network = quietly('diffusers').UNet2DModel(**UNETS[name])
+  network.load_state_dict({n: torch.from_numpy(w) for n, w in unet_weights(name).items()})
+  with torch.no_grad():
+    return network.eval()(torch.from_numpy(unet_images(name)), torch.tensor(TIMES)).sample.numpy()
+
+
 def counted(name: str, work: str) -> list[float]:
   """Parameters and FLOPs an image of the benchmark's PyTorch side."""
   built = quietly('tests.benchmarks.pytorch_side').build(few(name, work))
@@ -170,6 +183,7 @@ ANSWERS: dict[str, Callable[[], Any]] = {
   'saved as zip': lambda: saved(True),
   'saved as stream': lambda: saved(False),
   'legacy features': legacy_features,
+  **{f'unet {name}': functools.partial(unet_outputs, name) for name in UNETS},
   **{
     f'resized {rows} {columns}': functools.partial(resized, rows, columns)
     for rows, columns in SIZES

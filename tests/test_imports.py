@@ -18,6 +18,8 @@ MODULES = {
 FLOORS = (
   ('errors', 'commands', 'fields', 'progress', 'version'),
   ('images', 'layers', 'metrics'),
+  ('safetensors',),
+  ('export',),
   ('networks', 'features', 'datasets'),
   ('objectives',),
   ('migration',),
@@ -26,7 +28,7 @@ FLOORS = (
   ('evaluation',),
   ('training',),
   ('model', 'report', 'classifiers'),
-  ('inference', 'theory', 'latents'),
+  ('inference', 'theory', 'latents', 'diffusers'),
   ('main',),
   ('study',),
 )

@@ -33,16 +33,18 @@ class GroupNorm(nn.Module):
   Attributes:
     dtype: of the output.
     epsilon: added to the variance.
+    groups: how many, 0 for groups of four channels or more, 32 at most.
   """
 
   dtype: Any = jnp.float32
   epsilon: float = 1e-5
+  groups: int = 0
 
   @nn.compact
   def __call__(self, x: jax.Array, scale_shift: jax.Array | None = None) -> jax.Array:
     """(H, W, C), modulation (2 C,) -> (H, W, C)."""
     features = x.shape[-1]
-    groups = math.gcd(features, max(1, min(32, features // 4)))
+    groups = self.groups or math.gcd(features, max(1, min(32, features // 4)))
     scale = self.param('scale', nn.initializers.ones, (features,))
     bias = self.param('bias', zeros, (features,))
     x = x.astype(jnp.float32)
