@@ -11,7 +11,7 @@ from jaxgen import configuration, objectives
 from jaxgen.devices import flops, parallel
 from tests import answers
 from tests.benchmarks import jaxgen_side, settings, tables, throughput
-from tests.benchmarks.contender import Contender, Measure
+from tests.benchmarks.contender import Contender, Measure, missing
 from tests.benchmarks.interleave import Timing, measure, ratio
 from tests.examples import facts
 
@@ -97,6 +97,16 @@ def test_a_contender_that_fails_leaves_the_others() -> None:
   assert list(timings) == ['jaxgen']
   assert len(timings['jaxgen'].images_per_second) == 2
   assert 'exit code 1' in absent['broken']
+
+
+def test_what_is_compiled_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+  """And every row of networks on two sides has a compiled one, on a CPU too."""
+  for part in (settings.training, settings.sampling, settings.evaluation):
+    for one in part(accelerator=False):
+      assert 'compile' in one.contenders['PyTorch, compiled'].variant
+  monkeypatch.setattr('shutil.which', lambda name: None)
+  assert not missing('jaxgen')
+  assert missing('jaxgen', ('compile',)) == ['a C++ compiler, such as g++,']
 
 
 def test_an_unknown_part_is_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import os
+import shutil
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -73,6 +75,10 @@ class Measure(NamedTuple):
   contenders: dict[str, Contender]
 
 
-def missing(side: str) -> list[str]:
-  """The packages that this side needs and that are not installed."""
-  return [name for name in NEEDS[side] if importlib.util.find_spec(name) is None]
+def missing(side: str, variant: tuple[str, ...] = ()) -> list[str]:
+  """What this side needs in this variant, and is not installed."""
+  absent = [name for name in NEEDS[side] if importlib.util.find_spec(name) is None]
+  compilers = os.environ.get('CXX', 'g++'), 'clang++'
+  if 'compile' in variant and not any(map(shutil.which, compilers)):
+    absent.append('a C++ compiler, such as g++,')
+  return absent

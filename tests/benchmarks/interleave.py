@@ -130,8 +130,8 @@ def measure(
   absent: dict[str, str] = {}
   try:
     for label, contender in compared.contenders.items():
-      if missing(contender.side):
-        absent[label] = f'{" and ".join(missing(contender.side))} not installed'
+      if lacking := missing(contender.side, contender.variant):
+        absent[label] = f'{" and ".join(lacking)} not installed'
         continue
       try:
         workers[label] = Worker(contender)

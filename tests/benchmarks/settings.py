@@ -52,8 +52,8 @@ MORE_STEPS = {'vae': 100, 'gan': 50, 'wgan': 50}  # updates in one dispatch, bes
 DIFFUSION = {'unet': UNET, 'unet-32': SMALL}
 
 
-def accelerated(setting: Setting, work: str, accelerator: bool, *more: str) -> dict[str, Contender]:
-  """The forms that pay on an accelerator only."""
+def faster(setting: Setting, work: str, accelerator: bool, *more: str) -> dict[str, Contender]:
+  """PyTorch compiled, and the forms that pay on an accelerator only."""
   if not accelerator or 'ddpm' not in setting.source:
     compiled = {'PyTorch, compiled': ('compile', 'fused')}
   else:
@@ -67,9 +67,9 @@ def accelerated(setting: Setting, work: str, accelerator: bool, *more: str) -> d
     label: setting.contender('pytorch', work, *more, variant=variant)
     for label, variant in compiled.items()
   }
-  if 'ddpm' in setting.source:
+  if accelerator and 'ddpm' in setting.source:
     found['jaxgen, bf16'] = setting.contender('jaxgen', work, *more, 'network.dtype=bfloat16')
-  return found if accelerator else {}
+  return found
 
 
 def training(accelerator: bool) -> Iterator[Measure]:
@@ -97,7 +97,7 @@ def training(accelerator: bool) -> Iterator[Measure]:
       found['PyTorch, batch-norm U-Net'] = setting.contender(
         'pytorch', 'training', variant=('batch_unet', 'fused')
       )
-    yield Measure(f'training {name}', found | accelerated(setting, 'training', accelerator))
+    yield Measure(f'training {name}', found | faster(setting, 'training', accelerator))
 
 
 def sampling(accelerator: bool) -> Iterator[Measure]:
@@ -114,13 +114,14 @@ def sampling(accelerator: bool) -> Iterator[Measure]:
       found['PyTorch, batch-norm U-Net'] = setting.contender(
         'pytorch', 'forward', variant=('batch_unet',)
       )
-    yield Measure(f'forward {name}', found | accelerated(setting, 'forward', accelerator))
+    yield Measure(f'forward {name}', found | faster(setting, 'forward', accelerator))
+  thousand = 'evaluation.batch_size=1000'
   for name in ('vae', 'gan'):
+    setting = SETTINGS[name]
     found = {
-      side: SETTINGS[name].contender(side.lower(), 'sampling', 'evaluation.batch_size=1000')
-      for side in ('jaxgen', 'PyTorch')
+      side: setting.contender(side.lower(), 'sampling', thousand) for side in ('jaxgen', 'PyTorch')
     }
-    yield Measure(f'sampling {name}', found)
+    yield Measure(f'sampling {name}', found | faster(setting, 'sampling', accelerator, thousand))
   # A CPU takes about a second for one DDIM chunk of 16, twenty times that for a DDPM chunk.
   chunk = 1000 if accelerator else 16
   for name, sampler, steps in (('DDIM 50', 'ddim', 50), ('DDPM 1000', 'ancestral', 1000)):
@@ -131,16 +132,13 @@ def sampling(accelerator: bool) -> Iterator[Measure]:
     )
     sides = ('jaxgen', 'PyTorch', 'diffusers')
     found = {side: UNET.contender(side.lower(), 'sampling', *fields) for side in sides}
-    yield Measure(f'sampling {name}', found | accelerated(UNET, 'sampling', accelerator, *fields))
+    yield Measure(f'sampling {name}', found | faster(UNET, 'sampling', accelerator, *fields))
 
 
 def evaluation(accelerator: bool) -> Iterator[Measure]:
   """Features of images."""
-  del accelerator
-  sides = ('jaxgen', 'PyTorch')
-  yield Measure(
-    'classifier features', {side: VAE.contender(side.lower(), 'features') for side in sides}
-  )
+  found = {side: VAE.contender(side.lower(), 'features') for side in ('jaxgen', 'PyTorch')}
+  yield Measure('classifier features', found | faster(VAE, 'features', accelerator))
 
 
 def growth(accelerator: bool) -> Iterator[tuple[str, list[tuple[str, Measure]]]]:
