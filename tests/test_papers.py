@@ -1,0 +1,96 @@
+"""The papers' settings: valid, of the papers' sizes, and able to step; nothing is allocated."""
+
+import math
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import pytest
+
+from jaxgen import configuration, objectives
+from jaxgen.devices import parallel
+from jaxgen.objectives.base import DEVICES, Example
+from tests.examples import facts
+
+PAPERS = {
+  path.stem: path
+  for path in sorted((Path(__file__).parent.parent / 'experiments' / 'papers').glob('*.py'))
+  if path.stem != 'common'
+}
+# Millions of parameters: those of the paper, and how near they are to be.
+MILLIONS = {'ddpm': (35.7, 0.002), 'edm': (55.7, 0.01), 'mean_flow': (55.0, 0.03)}
+
+
+def config_of(name: str, *overrides: str) -> ml_collections.ConfigDict:
+  return configuration.load(str(PAPERS[name]), None, overrides)
+
+
+def shapes_of(config: ml_collections.ConfigDict, side: int = 32) -> Any:
+  """Parameters and memory before the first update."""
+  objective = objectives.find_objective(config, facts((side, side, 3), 50_000, 10))
+  return jax.eval_shape(objective.init, jax.random.key(0))
+
+
+def count(tree: Any) -> int:
+  return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+@pytest.mark.parametrize('name', MILLIONS)
+def test_networks_have_as_many_parameters_as_the_papers(name: str) -> None:
+  (paper, near), found = MILLIONS[name], count(shapes_of(config_of(name))[0])
+  assert found / 1e6 == pytest.approx(paper, rel=near)
+  said = PAPERS[name].read_text()
+  assert f'{found:,}' in said or f'{found / 1e6:.1f} M' in said
+
+
+def test_dcgan_is_the_papers_figure() -> None:
+  """100 numbers to 4x4x1024, then 512, 256, 128 and 3 channels; kernels 4x4, not 5x5."""
+  config = config_of('dcgan', '--config.network.hidden=(128,256,512,1024)')
+  generator = shapes_of(config, side=64)[0]['generator']
+  widths = (1024, 512, 256, 128, 3)
+  kernels = 100 * 4 * 4 * 1024 + sum(16 * a * b for a, b in pairwise(widths))
+  biases = 4 * 4 * 1024 + sum(widths[1:])
+  scales = 2 * sum(widths[:-1])
+  assert count(generator['params']) == kernels + biases + scales
+
+
+def test_r3gans_blocks_have_as_many_weights_as_the_papers() -> None:
+  """Eight of 768 channels widened twice, in groups of 16."""
+  paper = 8 * (2 * 768 * 1536 + 9 * 16 * 1536)
+  for player in shapes_of(config_of('r3gan'))[0].values():
+    blocks = [part for name, part in player['params'].items() if name.startswith('ResidualBlock')]
+    assert len(blocks) == 8
+    kernels = [leaf for leaf in jax.tree.leaves(blocks) if len(leaf.shape) == 4]
+    assert count(kernels) == pytest.approx(paper, rel=0.02)
+
+
+def test_players_of_wgan_gp_have_128_channels_at_each_of_four_sizes() -> None:
+  config = config_of('wgan_gp')
+  assert config.batch_size == 5 * 64
+  for player in shapes_of(config)[0].values():
+    assert player['params']['basis'].shape == (4, 4, 128)
+    widths = {leaf.shape[2] for leaf in jax.tree.leaves(player) if len(leaf.shape) == 4}
+    assert widths <= {3, 128}
+    assert count(player) == pytest.approx(1.5e6, rel=0.02)
+
+
+@pytest.mark.parametrize(
+  'name', [pytest.param(n, marks=[] if n == 'dcgan' else pytest.mark.slow) for n in PAPERS]
+)
+def test_an_update_leaves_all_as_it_was(name: str) -> None:
+  """In shapes and types, on 8 devices of 32x32x3 images."""
+  config, devices = config_of(name), 8
+  configuration.validate(config, devices)
+  objective = objectives.find_objective(config, facts((32, 32, 3), 50_000, 10))
+  step = parallel.train_step(objective, config.seed, config.ema_decay)
+  mapped = jax.vmap(step, in_axes=(None, 0), out_axes=None, axis_name=DEVICES)
+  share = (devices, config.batch_size // devices)
+  number = jax.ShapeDtypeStruct(share, jnp.int32)
+  images = jax.ShapeDtypeStruct((*share, 32, 32, 3), jnp.uint8)
+  state = jax.eval_shape(lambda: parallel.initial_state(objective, 0))
+  after, metrics = jax.eval_shape(mapped, state, Example(images, number, number))
+  assert after == state
+  assert all(math.prod(metric.shape) == 1 for metric in metrics.values())
