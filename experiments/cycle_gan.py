@@ -9,11 +9,11 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config = pix2pix.get_config(dataset)
   config.data.pair = 'edges'  # or half, negative, rotated: the other set of pictures
   config.objective = ml_collections.ConfigDict()
-  config.objective.name = 'cycle_gan'
+  config.objective.name = 'cycle_gan'  # a module of jaxgen.objectives
   config.objective.cycle = 10.0  # lambda
   config.objective.identity = 0.5  # of a picture that is already there, in units of lambda
   del config.network.dropout
-  config.network.channels = 16
+  config.network.channels = 16  # of the first level
   config.batch_size = 16  # the paper's is 1
   config.critic_network.hidden = (32, 64)
   if dataset == 'digits':

@@ -85,7 +85,7 @@ def optimizer():
     ('vae', 'z_dim', "Did you mean 'objective.latent'?"),
     ('vae', 'objectve.beta', "Did you mean 'objective'?"),
     ('vae', 'objective.bata', "Did you mean 'objective.beta'?"),
-    ('vae', 'zzz', 'Known: batch_size, '),
+    ('vae', 'zzz', 'Known: accumulate, batch_size, '),
   ],
 )
 def test_a_field_is_known_by_its_other_names(experiment: str, field: str, meant: str) -> None:

@@ -31,6 +31,7 @@ SHORT = TINY | {
 }
 # What installs, asks for a shell or serves for ever.
 ELSEWHERE = ('./launch.sh', 'source', 'tensorboard', 'pip')
+COMMANDS = ('python', *ELSEWHERE)
 # What makes a command that fits no training short.
 SHORTER = {
   'jaxgen.study': ['--part=1/15', '--config.overrides.num_steps=20'],
@@ -46,9 +47,8 @@ def fences(page: str, language: str = '') -> list[str]:
 
 def commands(page: str) -> list[list[str]]:
   """The command lines of a page, without comments."""
-  joined = [block.replace('\\\n', ' ') for block in fences(page)]
-  lines = [shlex.split(line, comments=True) for block in joined for line in block.splitlines()]
-  return [line for line in lines if line]
+  lines = [line for block in fences(page) for line in block.replace('\\\n', ' ').splitlines()]
+  return [shlex.split(line, comments=True) for line in lines if line.startswith(COMMANDS)]
 
 
 def trainings(page: str) -> list[list[str]]:
