@@ -12,8 +12,8 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config.objective.weighting = 'simple'  # or variational
   config.objective.variance = 'small'  # or large, or learned between them
   config.sampler = ml_collections.ConfigDict()
-  # or ddim; and, on a grid, dpm_solver_2m, dpm_solver_2s, dpm_solver_3s, euler_maruyama, heun,
-  # langevin, predictor_corrector, probability_flow
+  # or ddim; and, on a grid, dormand_prince, dpm_solver_2m, dpm_solver_2s, dpm_solver_3s,
+  # euler_maruyama, heun, langevin, predictor_corrector, probability_flow, unipc
   config.sampler.name = 'ancestral'
   config.sampler.steps = 1000  # of a sample
   config.sampler.eta = 0.0  # of ddim: 0 deterministic, 1 ancestral
@@ -25,6 +25,7 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config.sampler.inner = 0  # of langevin: its steps at each level
   config.sampler.rate = 0.0  # of langevin: their size over the variance of the noise
   config.sampler.snr = 0.0  # of predictor_corrector
+  config.sampler.tolerance = 0.0  # of dormand_prince, which takes steps as it needs them, as 1e-5
   config.sampler.churn = 0.0  # of heun, with the three below: the noise that it adds
   config.sampler.churn_min = 0.0  # least sigma
   config.sampler.churn_max = 0.0  # largest sigma, 0 for any

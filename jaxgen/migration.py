@@ -71,7 +71,10 @@ OWN_DEFAULTS: dict[str, dict[str, Any]] = {
     'sampler.churn_min': 0.0,
     'sampler.churn_max': 0.0,
     'sampler.churn_noise': 0.0,
+    'sampler.tolerance': 0.0,
   },
+  'diffusion': {'sampler.tolerance': 0.0},
+  'vdm': {'sampler.tolerance': 0.0},
 }
 
 # Objectives that are settings of another one today: all that makes that one do what they did.
@@ -105,7 +108,7 @@ REPLACED = {
       'clip': False,
       'guidance': 1.0,
       **dict.fromkeys(
-        ('sigma_max', 'rho', 'eta', 'rate', 'snr', 'guidance_min', 'guidance_max'), 0.0
+        ('sigma_max', 'rho', 'eta', 'rate', 'snr', 'tolerance', 'guidance_min', 'guidance_max'), 0.0
       ),
       **dict.fromkeys(('churn', 'churn_min', 'churn_max', 'churn_noise'), 0.0),
     },

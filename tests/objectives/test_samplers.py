@@ -9,136 +9,19 @@ import numpy as np
 import pytest
 
 from jaxgen.errors import UserError, offered
-from jaxgen.objectives.diffusion import path as paths
 from jaxgen.objectives.diffusion import samplers
 from jaxgen.objectives.diffusion.grids import GRIDS
 from jaxgen.objectives.diffusion.path import Path
 from jaxgen.objectives.diffusion.samplers import (
-  ancestral,
-  ddim,
-  dpm_solver_2m,
-  dpm_solver_2s,
-  dpm_solver_3s,
-  euler_maruyama,
   heun,
   langevin,
   predictor_corrector,
-  probability_flow,
 )
-from jaxgen.objectives.diffusion.samplers.base import Sampler, State
+from jaxgen.objectives.diffusion.samplers.base import State
 from tests.draws import check_keys
+from tests.objectives.gaussian import PATHS, SHAPE, C, each_row, expected_x_0
 
-C = 0.6162  # the deviation of Gaussian data around 0
 NAMES = [name for name in offered(samplers.__name__, 'sampler') if name != 'langevin']
-PATHS = {name: paths.find_path(name) for name in paths.PATHS}
-SHAPE = (2, 2, 1)
-
-
-def expected_x_0(path: Path, mean: float = 0.0, deviation: float = C) -> Callable[[Any, Any], Any]:
-  """E[x_0 | x_t] of data N(mean, deviation^2)."""
-
-  def denoise(x: Any, t: Any) -> Any:
-    a, s = path.a(t), path.s(t)
-    return mean + a * deviation**2 / (a**2 * deviation**2 + s**2) * (x - a * mean)
-
-  return denoise
-
-
-def each_row(rows: Any) -> list[Any]:
-  columns, tree = jax.tree.flatten(rows)
-  return [tree.unflatten(row) for row in zip(*columns, strict=True)]
-
-
-def followed(sampler: Sampler, path: Path, times: np.ndarray) -> float:
-  """By what an x is multiplied on a deterministic sampler's way, in float64."""
-  state = State(np.float64(1.0), np.float64(0.0))
-  for row in each_row(sampler.rows(path, times)):
-    state = sampler.step(expected_x_0(path), state, row, None)
-  return float(state.x)
-
-
-def spread(sampler: Sampler, path: Path, times: np.ndarray) -> float:
-  """The deviation after linear steps that start from the exact one, in float64."""
-  gain = expected_x_0(path)
-  variance = (path.a(times[0]) * C) ** 2 + path.s(times[0]) ** 2
-  for row in each_row(sampler.rows(path, times)):
-    slope = row.from_x_0 * gain(1.0, row.t) + row.from_x_t
-    variance = slope**2 * variance + row.deviation**2
-  return float(np.sqrt(variance))
-
-
-def deviation(path: Path, t: np.ndarray) -> float:
-  """Of x_t."""
-  return float(np.hypot(path.a(t) * C, path.s(t)))
-
-
-@pytest.mark.parametrize('name', PATHS)
-@pytest.mark.parametrize(
-  ('sampler', 'order'),
-  [
-    (euler_maruyama.sampler(), 1),
-    (ancestral.sampler(), 1),
-    (ddim.sampler(), 1),
-    (heun.sampler(), 2),
-    (dpm_solver_2m.sampler(), 2),
-    (dpm_solver_2s.sampler(), 2),
-    (dpm_solver_3s.sampler(), 3),
-    (probability_flow.sampler(order=1), 1),
-    (probability_flow.sampler(order=2), 2),
-  ],
-  ids=['em', 'ancestral', 'ddim', 'heun', 'dpm_2m', 'dpm_2s', 'dpm_3s', 'euler_flow', 'heun_flow'],
-)
-def test_order_of_convergence(sampler: Sampler, order: int, name: str) -> None:
-  """The slope of the error of x's deviation from sigma = 10 to 0.1, over two doublings."""
-  path, errors = PATHS[name], []
-  counts = (40 if order == 3 else 600) * 2 ** np.arange(3)  # above what rounding leaves
-  for count in counts:
-    times = GRIDS['log_snr'](path, count + 1, 0.1, 10.0)
-    if hasattr(sampler.rows(path, times), 'deviation') and order == 1:
-      found = spread(sampler, path, times)
-    else:
-      found = followed(sampler, path, times) * deviation(path, times[0])
-    errors.append(abs(found - deviation(path, times[-1])))
-  slope = -np.polyfit(np.log(counts), np.log(errors), 1)[0]
-  assert slope == pytest.approx(order, abs=0.1)
-
-
-def test_published_errors() -> None:
-  """Of Euler-Maruyama and DDIM, 64 even steps of t from 1 to 0.1; worked out by hand."""
-  path, times = PATHS['vp'], np.linspace(1.0, 0.1, 65)
-  exact = deviation(path, times[-1])
-  assert abs(spread(euler_maruyama.sampler(), path, times) - exact) == pytest.approx(
-    1.41e-2, rel=0.01
-  )
-  assert abs(spread(ddim.sampler(), path, times) - exact) == pytest.approx(1.13e-2, rel=0.01)
-
-
-def test_one_step_from_a_known_image_is_exact() -> None:
-  """Where x_0 is certain, the flow is x = a x_0 + s eps with eps kept; all but EM stay on it."""
-  times = np.array([0.9, 0.2])
-  for path in PATHS.values():
-    a, s = path.a(times), path.s(times)
-    for sampler in (
-      ddim.sampler(),
-      heun.sampler(),
-      dpm_solver_2m.sampler(),
-      dpm_solver_2s.sampler(),
-      dpm_solver_3s.sampler(),
-    ):
-      (row,) = each_row(sampler.rows(path, times))
-      state = State(a[0] * 0.3 + s[0] * 1.7, np.float64(0.0))
-      state = sampler.step(lambda x, t: 0.3 + 0.0 * x, state, row, None)
-      np.testing.assert_allclose(state.x, a[1] * 0.3 + s[1] * 1.7, rtol=1e-9)
-
-
-@pytest.mark.parametrize('order', [1, 2])
-def test_on_the_straight_path_the_flow_of_one_image_is_a_line(order: int) -> None:
-  """Even steps of t are Euler's method of the papers: x + h v, exact where v is constant."""
-  path, times = PATHS['straight'], np.array([0.9, 0.2])
-  (row,) = each_row(probability_flow.sampler(order).rows(path, times))
-  state = State(0.1 * 0.3 + 0.9 * 1.7, np.float64(0.0))
-  state = probability_flow.sampler(order).step(lambda x, t: 0.3 + 0.0 * x, state, row, None)
-  np.testing.assert_allclose(state.x, 0.8 * 0.3 + 0.2 * 1.7, rtol=1e-12)
 
 
 def test_the_corrector_is_a_step_of_langevin_dynamics() -> None:
@@ -155,26 +38,6 @@ def test_the_corrector_is_a_step_of_langevin_dynamics() -> None:
   moved = np.asarray(seen[1] - seen[0])
   assert moved.mean() == pytest.approx(-size * 5.0 / s**2, abs=0.1 * np.sqrt(size))
   assert moved.std() == pytest.approx(np.sqrt(2 * size), rel=0.05)
-
-
-def test_euler_on_the_edm_path_is_ddim() -> None:
-  path, times = PATHS['edm'], np.geomspace(10.0, 0.1, 9)
-  ways = [followed(s, path, times) for s in (probability_flow.sampler(1), ddim.sampler())]
-  np.testing.assert_allclose(ways[0], ways[1], rtol=1e-12)
-
-
-def test_ancestral_step_is_the_posterior() -> None:
-  """Mean and variance of q(x_u | x_t, x_0), by conditioning of Gaussians."""
-  times = np.array([0.8, 0.3])
-  for path in PATHS.values():
-    a, s = path.a(times), path.s(times)
-    (row,) = each_row(ancestral.sampler().rows(path, times))
-    ratio = a[0] / a[1]  # x_t = ratio x_u + noise
-    noise = s[0] ** 2 - ratio**2 * s[1] ** 2
-    precision = 1 / s[1] ** 2 + ratio**2 / noise
-    np.testing.assert_allclose(row.deviation**2, 1 / precision)
-    np.testing.assert_allclose(row.from_x_t, ratio / noise / precision)
-    np.testing.assert_allclose(row.from_x_0, a[1] / s[1] ** 2 / precision)
 
 
 def sampled(
@@ -215,7 +78,8 @@ def mixture_denoiser(path: Path) -> Callable[[jax.Array, jax.Array], jax.Array]:
 def test_samplers_recover_a_mixture(name: str, kind: str) -> None:
   """Its first three moments, and the weight of a part, of 10,000 draws."""
   path = PATHS[kind]
-  descent = samplers.find(path, name, 200, 'log_snr', sigma_min=0.01, sigma_max=20.0)
+  steps = 2 if name == 'dormand_prince' else 200
+  descent = samplers.find(path, name, steps, 'log_snr', sigma_min=0.01, sigma_max=20.0)
   x = sampled(descent, mixture_denoiser(path), float(path.s(np.array(descent.start))), 10_000)
   weights, means, deviations = MIXTURE.T
   moments = [
@@ -287,20 +151,59 @@ def test_no_key_is_drawn_from_twice(name: str) -> None:
 
 @pytest.mark.parametrize('name', [*NAMES, 'langevin'])
 def test_evaluations_are_counted(name: str) -> None:
-  """By a denoiser that counts its calls outside of JAX."""
+  """Where they are known before; of the others, that they are not."""
+  descent = samplers.find(PATHS['edm'], name, 7, sigma_max=20.0)
+  twice = samplers.find(PATHS['edm'], name, 7, sigma_max=20.0, evaluations=2)
+  if name == 'dormand_prince':
+    assert descent.evaluations is None
+    assert twice.evaluations is None
+    return
+  assert twice.evaluations == 2 * descent.evaluations
+  _, calls = counted(descent, lambda x, t: 0.0 * x * t, jnp.ones(SHAPE))
+  assert calls == descent.evaluations
+
+
+def counted(descent: samplers.Descent, denoise: Any, x: jax.Array) -> tuple[jax.Array, int]:
+  """The sample that x becomes, and how often that denoises, counted outside of JAX."""
   calls = []
 
-  def denoise(x: jax.Array, t: jax.Array) -> jax.Array:
+  def counting(x: jax.Array, t: jax.Array) -> jax.Array:
     jax.debug.callback(lambda: calls.append(1))
-    return 0.0 * x * t
+    return denoise(x, t)
 
-  descent = samplers.find(PATHS['edm'], name, 7, sigma_max=20.0)
-  assert samplers.find(PATHS['edm'], name, 7, sigma_max=20.0, evaluations=2).evaluations == (
-    2 * descent.evaluations
-  )
-  jax.block_until_ready(descent.run(denoise, jnp.ones(SHAPE), jax.random.key(0), 1))
+  found = jax.block_until_ready(descent.run(counting, x, jax.random.key(0), 1))
   jax.effects_barrier()
-  assert len(calls) == descent.evaluations
+  return found[-1], len(calls)
+
+
+@pytest.mark.parametrize('kind', ['vp', 'edm', 'straight'])
+def test_the_error_of_dormand_and_prince_follows_its_tolerance(kind: str) -> None:
+  """Along the flow of Gaussian data x keeps its place in its deviation k."""
+  path, errors, calls = PATHS[kind], [], []
+  for tolerance in (1e-2, 1e-3, 1e-4):
+    descent = samplers.find(
+      path, 'dormand_prince', 2, 'log_snr', sigma_min=0.1, sigma_max=20.0, tolerance=tolerance
+    )
+    k = np.hypot(path.a(descent.times) * C, path.s(descent.times))
+    x_0, evaluations = counted(descent, expected_x_0(path), jnp.full(SHAPE, float(k[0])))
+    end = expected_x_0(path)(k[1], descent.times[1])
+    errors.append(np.abs(x_0 - end).max())
+    calls.append(evaluations)
+  assert (np.array(errors) < [2e-2, 2e-3, 2e-4]).all()
+  assert calls == sorted(calls)
+  assert calls[-1] > calls[0]
+  assert all((n - 3) % 6 == 0 for n in calls)  # six a step, two to begin with, and x_0
+
+
+def test_each_image_takes_the_steps_that_it_needs() -> None:
+  """Beside others as alone, to the bit."""
+  path = PATHS['edm']
+  descent = samplers.find(path, 'dormand_prince', 2, sigma_max=20.0)
+  run = jax.jit(jax.vmap(lambda x: descent.run(mixture_denoiser(path), x, jax.random.key(0))))
+  x = jnp.array([-30.0, 0.1, 25.0]).reshape(3, 1, 1, 1)
+  together = run(x)
+  for i in range(3):
+    np.testing.assert_array_equal(run(jnp.stack([x[i]] * 3))[0], together[i])
 
 
 def test_pictures_on_the_way_end_with_the_sample() -> None:
@@ -337,6 +240,7 @@ def test_pictures_on_the_way_end_with_the_sample() -> None:
     ({'name': 'predictor_corrector', 'snr': -1.0}, ValueError, 'sampler.snr=-1.0 must lie'),
     ({'name': 'probability_flow', 'order': 3}, ValueError, 'sampler.order=3; choose 1 .* or 2'),
     ({'name': 'langevin', 'rate': 2.0}, ValueError, 'sampler.rate lie between|sampler.rate=2.0'),
+    ({'name': 'dormand_prince', 'tolerance': -1.0}, ValueError, 'sampler.tolerance=-1.0 must be'),
   ],
 )
 def test_samplers_that_cannot_be(

@@ -42,9 +42,10 @@ class Descent(NamedTuple):
     return len(self.times)
 
   @property
-  def evaluations(self) -> int:
-    """Of the network for one sample."""
-    return self.passes * ((self.steps - 1) * self.sampler.evaluations + 1)
+  def evaluations(self) -> int | None:
+    """Of the network for one sample, where that is known beforehand."""
+    each = self.sampler.evaluations
+    return None if each is None else self.passes * ((self.steps - 1) * each + 1)
 
   @property
   def rows(self) -> Any:
@@ -66,7 +67,7 @@ class Descent(NamedTuple):
     inputs = jnp.arange(steps), self.rows
     shown = x[None]
     if steps:
-      start = State(x, jnp.zeros_like(x))
+      start = self.sampler.start(x)
       shown = follow(forth, start, inputs, steps, max(frames - 1, 1), lambda state: state.x)
     x_0 = denoise(shown[-1], jnp.float32(last))
     return jnp.concatenate([shown[: frames - 1], x_0[None]])

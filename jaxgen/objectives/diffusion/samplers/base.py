@@ -16,11 +16,17 @@ class State(NamedTuple):
 
   Attributes:
     x: x_t, (H, W, C).
-    x_0: what the last step has made of x_t, (H, W, C), for multistep methods; 0 at the start.
+    x_0: what the last step has made of x_t, (H, W, C), for multistep methods, or what else these
+      keep.
   """
 
   x: Image
-  x_0: Image
+  x_0: Any
+
+
+def fresh(x: Image) -> State:
+  """The state at the first time: nothing has been seen there, which is 0."""
+  return State(x, 0.0 * x)
 
 
 class Sampler(NamedTuple):
@@ -32,12 +38,14 @@ class Sampler(NamedTuple):
   Attributes:
     rows: path, times (N,) falling -> a tree of float64 arrays (N - 1,), what each step needs.
     step: denoise, state, its row, key -> the state at the next time.
-    evaluations: of the network in one step.
+    evaluations: of the network in one step; None where each image has as many as it needs.
+    start: x at the first time -> the state there.
   """
 
   rows: Callable[[Path, np.ndarray], Any]
   step: Callable[[Denoise, State, Any, Key], State]
-  evaluations: int = 1
+  evaluations: int | None = 1
+  start: Callable[[Image], State] = fresh
 
 
 class Levels(NamedTuple):
