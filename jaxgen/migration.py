@@ -39,7 +39,12 @@ DEFAULTS: dict[str, Any] = {
   'accumulate': 1,
 }
 NETWORK_DEFAULTS: dict[str, dict[str, Any]] = {
-  'unet': {'network.remat': False, 'network.dropout': 0.0},
+  'unet': {
+    'network.remat': False,
+    'network.dropout': 0.0,
+    'network.conditioning': 'scale_and_shift',
+    'network.clock': 'sines',
+  },
   'transformer': {'network.remat': False},
 }
 OWN_DEFAULTS: dict[str, dict[str, Any]] = {

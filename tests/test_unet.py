@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxgen.layers import embedding
 from jaxgen.layers.embedding import timestep_embedding
 from jaxgen.networks import unet
 
@@ -46,6 +47,16 @@ def test_group_norm_equals_flaxs(features: int) -> None:
   np.testing.assert_allclose(modulated, expected, rtol=1e-4, atol=1e-4)
 
 
+def test_fourier_features_see_how_near_two_times_are() -> None:
+  """Their product is the characteristic function of N(0, 16^2): exp(-(2 pi 16 d)^2 / 2)."""
+  count = 20_000
+  now = embedding.fourier_embedding(jnp.float32(300.0), count)
+  for apart in (0.0, 5.0, 10.0, 20.0):
+    then = embedding.fourier_embedding(jnp.float32(300.0 + apart), count)
+    expected = np.exp(-0.5 * (2 * np.pi * 16 * apart / 1000) ** 2)
+    assert float(now @ then) / (count // 2) == pytest.approx(expected, abs=0.03)
+
+
 def test_timestep_embedding_turns_at_its_frequencies() -> None:
   """sin and cos of t f, with f from 1 to 1e-4 in equal ratios."""
   for t in (0.0, 3.0, 1000.0):
@@ -64,20 +75,26 @@ def test_group_norm_of_an_even_image_is_its_bias() -> None:
   np.testing.assert_allclose(apply(params, faint), expected, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize('conditioning', unet.CONDITIONINGS)
 @pytest.mark.parametrize('features', [8, 12])
-def test_residual_block_is_its_formula(features: int) -> None:
+def test_residual_block_is_its_formula(features: int, conditioning: str) -> None:
   """In Flax's layers: x + conv(swish(norm(conv(swish(norm(x)))))), modulated by time."""
-  block = unet.ResidualBlock(features)
+  block = unet.ResidualBlock(features, conditioning)
   layers = filled(jax.eval_shape(block.init, jax.random.key(0), X, TIME))['params']
 
   def apply(layer: nn.Module, name: str, x: jax.Array) -> jax.Array:
     return layer.apply({'params': layers[name]}, x[None])[0]
 
-  scale, shift = jnp.split(apply(nn.Dense(2 * features), 'Dense_0', TIME), 2)
+  told = apply(nn.Dense(len(layers['Dense_0']['bias'])), 'Dense_0', TIME)
   h = nn.swish(apply(nn.GroupNorm(2, epsilon=1e-5), 'GroupNorm_0', X))
   h = apply(nn.Conv(features, (3, 3)), 'Convolution_0', h)
-  h = apply(nn.GroupNorm(features // 4, epsilon=1e-5), 'GroupNorm_1', h)
-  h = nn.swish(h * (1 + scale)[None, None] + shift[None, None])
+  norm = nn.GroupNorm(features // 4, epsilon=1e-5)
+  if conditioning == 'addition':
+    h = apply(norm, 'GroupNorm_1', h + told[None, None])
+  else:
+    scale, shift = jnp.split(told, 2)
+    h = apply(norm, 'GroupNorm_1', h) * (1 + scale)[None, None] + shift[None, None]
+  h = nn.swish(h)
   h = apply(nn.Conv(features, (3, 3)), 'Convolution_1', h)
   x = X if features == 8 else apply(nn.Conv(features, (1, 1)), 'Convolution_2', X)
   np.testing.assert_allclose(block.apply({'params': layers}, X, TIME), x + h, rtol=1e-3, atol=1e-3)
@@ -152,6 +169,29 @@ def test_attention_is_on_the_levels_that_ask_for_it(
   layers = layers_of(unet.UNet(8, (1, 2, 3), 1, attention=levels, head_width=4))
   widths = Counter(shape[2] for shape in kernel_shapes(layers, 'Attention', 'Convolution_0'))
   assert widths == Counter(expected) + Counter({24: 1})
+
+
+def test_the_papers_network_has_as_many_parameters() -> None:
+  """Ho et al. 2020, app. B: 35.7 M on CIFAR-10, 35,746,307 by their code.
+
+  Theirs halves and doubles by convolutions of 3 x 3, C -> C, where this one takes squares of four
+  pixels to one and back by a matrix: 4 C^2 weights, and on the way up 4 C biases.
+  """
+  halved, doubled = np.array([128, 256, 256]), np.array([256, 256, 256])
+  theirs, ours = (9 * halved**2 + halved).sum(), (4 * halved**2 + halved).sum()
+  theirs, ours = (
+    theirs + (9 * doubled**2 + doubled).sum(),
+    ours + (4 * doubled**2 + 4 * doubled).sum(),
+  )
+  network = unet.UNet(128, (1, 2, 2, 2), 2, attention=(1,), conditioning='addition')
+  layers = layers_of(network, (32, 32, 3))
+  assert sum(leaf.size for leaf in jax.tree.leaves(layers)) - ours + theirs == 35_746_307
+
+
+def test_names_that_the_network_does_not_know() -> None:
+  for field, name in (('conditioning', 'shift'), ('clock', 'cosines')):
+    with pytest.raises(ValueError, match=f"network.{field}='{name}'; choose "):
+      layers_of(unet.UNet(8, (1,), 1, **{field: name}))
 
 
 def test_patches_are_pixels_of_the_first_level() -> None:

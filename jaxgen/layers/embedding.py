@@ -14,6 +14,16 @@ def timestep_embedding(t: jax.Array, features: int) -> jax.Array:
   return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)])
 
 
+def fourier_embedding(t: jax.Array, features: int, scale: float = 16.0) -> jax.Array:
+  """() -> (features,): sines and cosines of t / 1000 at random, fixed frequencies ~ N(0, scale^2).
+
+  Tancik et al. 2020; of the noise level, Song et al. 2021, app. H.
+  """
+  frequencies = scale * np.random.default_rng(0).normal(size=features // 2)
+  angles = jnp.asarray(t, jnp.float32) * jnp.asarray(2e-3 * np.pi * frequencies, jnp.float32)
+  return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)])
+
+
 def grid_embedding(height: int, width: int, features: int) -> np.ndarray:
   """(height, width, features): sines and cosines of the row, then of the column.
 

@@ -2,8 +2,9 @@
 
 Going down, every level is a few residual blocks, and halves height and width; going up, every
 level doubles them, and its blocks also see what the way down has left on that level. Time enters
-every block as a scale and a shift after the normalisation. Every residual branch starts at zero,
-so that the network starts close to the identity's easy gradients and at the output 0.
+every block as a scale and a shift after the normalisation, or is added before it. Every residual
+branch starts at zero, so that the network starts close to the identity's easy gradients and at the
+output 0.
 """
 
 import math
@@ -16,11 +17,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgen.layers.convolution import Convolution, depth_to_space, space_to_depth
-from jaxgen.layers.embedding import timestep_embedding
+from jaxgen.layers.embedding import fourier_embedding, timestep_embedding
 from jaxgen.layers.rematerialisation import call
 
 zeros = nn.initializers.zeros
 PixelDense = partial(Convolution, side=1)  # the same matrix at every pixel
+CONDITIONINGS = 'scale_and_shift', 'addition'
+CLOCKS = {'sines': timestep_embedding, 'fourier': fourier_embedding}
 
 
 class GroupNorm(nn.Module):
@@ -65,21 +68,25 @@ class ResidualBlock(nn.Module):
 
   Attributes:
     features: channels of the output.
+    conditioning: 'scale_and_shift' after that norm, or 'addition' before it.
     dropout: share of features that are left out before the second convolution.
     dtype: of the computation.
   """
 
   features: int
+  conditioning: str = 'scale_and_shift'
   dropout: float = 0.0
   dtype: Any = jnp.float32
 
   @nn.compact
   def __call__(self, x: jax.Array, time: jax.Array, training: bool = False) -> jax.Array:
     """(H, W, C), (time features,) -> (H, W, features)."""
-    scale_shift = nn.Dense(2 * self.features, dtype=self.dtype)(time)
+    scales = self.conditioning == 'scale_and_shift'
+    told = nn.Dense((2 if scales else 1) * self.features, dtype=self.dtype)(time)
     h = nn.swish(GroupNorm(self.dtype)(x))
     h = Convolution(self.features, dtype=self.dtype)(h)
-    h = nn.swish(GroupNorm(self.dtype)(h, scale_shift))
+    h = GroupNorm(self.dtype)(h, told) if scales else GroupNorm(self.dtype)(h + told[None, None])
+    h = nn.swish(h)
     h = nn.Dropout(self.dropout, deterministic=not training)(h)
     h = Convolution(self.features, kernel_init=zeros, dtype=self.dtype)(h)
     if x.shape[-1] != self.features:
@@ -146,6 +153,8 @@ class UNet(nn.Module):
     attention: levels with self-attention after every block; -1 is the coarsest. Between the ways
       down and up there always is one.
     head_width: channels of one attention head.
+    conditioning: how blocks are told the time: 'scale_and_shift', or 'addition' (Ho et al. 2020).
+    clock: what they are told it by: 'sines' at frequencies in equal ratios, or 'fourier' features.
     patch: side of the squares of pixels that the network takes as one pixel of its first level;
       2 makes it about four times faster.
     output_channels: of the output, 0 for as many as the input has.
@@ -161,6 +170,8 @@ class UNet(nn.Module):
   blocks: int = 2
   attention: tuple[int, ...] = (-1,)
   head_width: int = 32
+  conditioning: str = 'scale_and_shift'
+  clock: str = 'sines'
   patch: int = 1
   output_channels: int = 0
   classes: int = 0
@@ -171,7 +182,7 @@ class UNet(nn.Module):
 
   def residual(self, x: jax.Array, time: jax.Array, features: int, training: bool) -> jax.Array:
     """A residual block."""
-    block = ResidualBlock(features, self.dropout, self.dtype)
+    block = ResidualBlock(features, self.conditioning, self.dropout, self.dtype)
     return call(block, self.remat, x, time, training=training)
 
   def attend(self, x: jax.Array) -> jax.Array:
@@ -185,7 +196,7 @@ class UNet(nn.Module):
 
   def embed_time(self, t: jax.Array) -> jax.Array:
     """() -> (4 channels,)."""
-    time = nn.Dense(4 * self.channels, dtype=self.dtype)(timestep_embedding(t, self.channels))
+    time = nn.Dense(4 * self.channels, dtype=self.dtype)(CLOCKS[self.clock](t, self.channels))
     return nn.Dense(4 * self.channels, dtype=self.dtype)(nn.swish(time))
 
   def embed(self, t: jax.Array, label: jax.Array | None, interval: jax.Array | None) -> jax.Array:
@@ -217,8 +228,11 @@ class UNet(nn.Module):
       training: whether features are left out, which takes an rng `dropout`.
 
     Raises:
-      ValueError: the image cannot be halved as often as there are levels.
+      ValueError: the image cannot be halved as often as there are levels, or an unknown name.
     """
+    for name, known in (('conditioning', CONDITIONINGS), ('clock', CLOCKS)):
+      if (chosen := getattr(self, name)) not in known:
+        raise ValueError(f'network.{name}={chosen!r}; choose {" or ".join(known)}')
     height, width, colours = x.shape
     levels = range(len(self.multipliers))
     check_divisible(height, width, self.patch, len(levels))
