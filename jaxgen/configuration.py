@@ -228,7 +228,7 @@ def check_number(name: str, value: Any, number: Any) -> None:
     if number < 0 and 'optimizer.' in name:
       raise UserError(f'config.{name}={value} must not be negative')
   elif isinstance(number, int) and not isinstance(number, bool):
-    zero = name.startswith(MAY_BE_ZERO) or 'optimizer.' in name
+    zero = name.removeprefix('autoencoder.').startswith(MAY_BE_ZERO) or 'optimizer.' in name
     zero = zero and name.rpartition('.')[2] not in SIZES
     if number < (0 if zero else 1):
       raise UserError(f'config.{name}={value} must be {"zero or " * zero}positive')

@@ -13,7 +13,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from jaxgen import configuration, datasets, images
+from jaxgen import configuration, datasets, images, objectives
 from jaxgen.datasets import splits
 from jaxgen.devices import cost, parallel
 from jaxgen.errors import UserError
@@ -129,6 +129,7 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Path, which: str = LAST
       'network_evaluations_per_sample': cost.network_evaluations(model.objective, state.params),
     },
   }
+  results |= first_stage(model)
   suffix = variant(config, workdir, which)
   if config.evaluation.num_samples:
     sheet = workdir / 'figures' / f'neighbours{suffix}.png'
@@ -136,6 +137,28 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Path, which: str = LAST
   path = workdir / f'evaluation{suffix}.json'
   images.write_whole(path, json.dumps(results, indent=2).encode())
   print(f'{table(results)}\nall numbers, with their protocols: {path}')
+
+
+def first_stage(model: Model) -> dict[str, Any]:
+  """Which autoencoder a model of codes stands on, and what that cost; {} of others."""
+  if 'autoencoder' not in model.config:
+    return {}
+  first, frozen = model.config.autoencoder, model.state.params['autoencoder']
+  objective = objectives.find_objective(first, model.facts)
+  state = jax.eval_shape(lambda: parallel.initial_state(objective, first.seed))
+  update = parallel.train_steps(objective, first.seed, first.ema_decay)
+  found = {
+    'workdir': model.config.objective.autoencoder,
+    'sha256': parameters_hash(frozen),
+    'objective': first.objective.name,
+    'parameters': cost.parameters(frozen),
+    'updates': first.step,
+    'images_per_update': first.batch_size,
+    'training_flops_per_image': cost.training_flops(
+      update, state, batch_of(first, model.facts.image_shape)
+    ),
+  }
+  return {'autoencoder': found}
 
 
 def batch_of(config: ml_collections.ConfigDict, image_shape: tuple[int, int, int]) -> Example:

@@ -183,6 +183,10 @@ def lost(error: Exception) -> str:
 
 def run(options: argparse.Namespace, config: ml_collections.ConfigDict, workdir: Path) -> int:
   """Dispatches on the mode. Imports wait until the devices are chosen."""
+  if 'autoencoder' in config:
+    from jaxgen.training.trained import complete
+
+    complete(config, workdir)
   if options.mode == 'train':
     from jaxgen.training.loop import train
     from jaxgen.training.stopping import Stopped

@@ -28,6 +28,8 @@ DEAR = ('vdm',)  # to compile: they do not stand for their family
 # What makes an experiment's model tiny, where its config has the field.
 TINY = {
   'network.hidden': (16, 16),
+  'autoencoder.network.hidden': (16,),
+  'autoencoder.objective.latent': 4,
   'network.channels': 8,
   'network.blocks': 1,
   'network.multipliers': (1,),

@@ -29,10 +29,15 @@ SMALL = TINY | {
 }
 
 
-def shrunk(experiment: Path) -> list[str]:
-  """Command-line overrides that make an experiment tiny."""
+def shrunk(experiment: Path, folder: Path) -> list[str]:
+  """Command-line overrides that make an experiment tiny, with the run that it stands on, if any."""
   fields = dict(configuration.flatten(configuration.execute(str(experiment)).to_dict()))
-  return [f'--config.{name}={value}' for name, value in SMALL.items() if name in fields]
+  overrides = [f'--config.{name}={value}' for name, value in SMALL.items() if name in fields]
+  if 'objective.autoencoder' in fields:
+    first, workdir = experiment.parent / 'autoencoder.py', folder / 'autoencoder'
+    assert main([f'--config={first}', f'--workdir={workdir}', *shrunk(first, folder)]) == 0
+    overrides.append(f'--config.objective.autoencoder={workdir}')
+  return overrides
 
 
 def records(workdir: Path) -> list[dict]:
@@ -45,7 +50,8 @@ def test_experiment_trains_resumes_samples_and_evaluates(
   experiment: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
   workdir = tmp_path / 'run'
-  arguments = [f'--config={experiment}', f'--workdir={workdir}', *shrunk(experiment)]
+  arguments = [f'--config={experiment}', f'--workdir={workdir}', *shrunk(experiment, tmp_path)]
+  capsys.readouterr()
   assert main(arguments) == 0
   assert 'Finished: step 4 of 4' in capsys.readouterr().out
   logged = [r for r in records(workdir) if any(name.startswith('train/') for name in r)]
@@ -78,12 +84,12 @@ def test_experiment_trains_resumes_samples_and_evaluates(
 @pytest.mark.parametrize('experiment', EXPERIMENTS, ids=lambda path: path.stem)
 def test_every_experiment_resumes_to_the_same_bits(experiment: Path, tmp_path: Path) -> None:
   """Stopped after two updates of four, or not: parameters, average and memory are bitwise equal."""
-  hashes = []
+  hashes, small = [], shrunk(experiment, tmp_path)
   for name, stops in (('whole', (4,)), ('torn', (2, 4))):
     for steps in stops:
       fields = f'--config.num_steps={steps}', '--config.evaluation.every=0'
       fields += tuple(f'--config.{o}=constant' for o in schedules(experiment))
-      command = [f'--config={experiment}', f'--workdir={tmp_path}/{name}', *shrunk(experiment)]
+      command = [f'--config={experiment}', f'--workdir={tmp_path}/{name}', *small]
       assert main([*command, *fields]) == 0
     state = ocp.StandardCheckpointer().restore(tmp_path / name / 'checkpoints' / '4')
     hashes.append([np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(state)])

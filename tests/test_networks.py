@@ -64,7 +64,11 @@ def test_every_module_offered_is_a_network() -> None:
 @pytest.mark.parametrize(
   ('name', 'role', 'message'),
   [
-    ('mlp', 'Denoiser', "network.name='mlp' has no Denoiser: choose transformer or unet"),
+    (
+      'dcgan',
+      'Denoiser',
+      "network.name='dcgan' has no Denoiser: choose mlp or transformer or unet",
+    ),
     (
       'unet',
       'Encoder',
@@ -76,7 +80,11 @@ def test_every_module_offered_is_a_network() -> None:
       "Unknown network 'convolution'. Did you mean 'convolutional'? Known: convolutional, dcgan, "
       'mlp, r3gan.',
     ),
-    ('mpl', 'Denoiser', "Unknown network 'mpl'. Known: transformer, unet."),
+    (
+      'uent',
+      'Denoiser',
+      "Unknown network 'uent'. Did you mean 'unet'? Known: mlp, transformer, unet.",
+    ),
   ],
 )
 def test_a_network_that_cannot_play_its_role_is_an_error(
@@ -92,8 +100,8 @@ def test_a_network_that_cannot_play_its_role_is_an_error(
   [
     ('vae', 'unet', 'Encoder'),
     ('gan', 'unet', 'Decoder'),
-    ('ddpm', 'mlp', 'Denoiser'),
-    ('flow_matching', 'mlp', 'Denoiser'),
+    ('ddpm', 'dcgan', 'Denoiser'),
+    ('flow_matching', 'dcgan', 'Denoiser'),
   ],
 )
 def test_every_model_refuses_a_network_of_the_wrong_role(

@@ -65,12 +65,17 @@ def network_evaluations(objective: Objective, params: Params) -> int | None:
   """How often drawing one sample passes through the network; None where the sample decides.
 
   Read off the traced computation, and so right for any objective: how often it uses the largest
-  parameter that it uses at all, each turn of a loop counted. Where the computation branches, the
-  branch with the most counts. A `while` loop's turns are not known before it runs.
+  parameter that it uses at all, each turn of a loop counted; where only some are averaged, the
+  largest of these, as others may be of a network that is not trained. Where the computation
+  branches, the branch with the most counts. A `while` loop's turns are not known before it runs.
   """
   closed = jax.make_jaxpr(objective.sample)(params, jnp.int32(0), jax.random.key(0))
-  count = len(jax.tree.leaves(params))
-  leaves = sorted(closed.jaxpr.invars[:count], key=lambda v: -int(np.prod(v.aval.shape)))
+  marked = jax.tree.map(
+    lambda wanted, part: jax.tree.map(lambda _: wanted, part), objective.averaged, params
+  )
+  wanted = jax.tree.leaves(marked)
+  kept = [v for v, w in zip(closed.jaxpr.invars, wanted, strict=False) if w or not any(wanted)]
+  leaves = sorted(kept, key=lambda v: -int(np.prod(v.aval.shape)))
   found = next((n for n in (_uses(closed.jaxpr, leaf) for leaf in leaves) if n), 0)
   return None if math.isinf(found) else int(found)
 

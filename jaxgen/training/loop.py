@@ -69,7 +69,7 @@ def prepare(
   if processes.first():
     stack.enter_context(claim(workdir))
     configuration.agree(config, workdir)
-    begun = begin_from(config, workdir, model)
+    begun = begin_from(config, workdir, model, dataset)
     describe(workdir, dataset)
     configuration.save(config, workdir)
   # What runs but once need not run fast: full optimization took three times as long to compile.
@@ -82,7 +82,7 @@ def prepare(
   if processes.first():
     checkpoints = Checkpoints(workdir / 'checkpoints', config.checkpoint.keep)
     if begun is not None:
-      state = state._replace(params=begun, ema=begun)
+      state = state._replace(params=begun, ema=jax.tree.map(np.copy, begun))
     state = stack.enter_context(checkpoints).restore(state) or state
     writer = stack.enter_context(Writer(workdir, config, int(state.step)))
     announce(config, workdir, dataset, state)

@@ -6,13 +6,15 @@ import jax
 import ml_collections
 
 from jaxgen import configuration, objectives
-from jaxgen.datasets.splits import Facts
-from jaxgen.devices.parallel import TrainState, initial_state
+from jaxgen.datasets.splits import Dataset, Facts
+from jaxgen.devices.parallel import TrainState, initial_state, purpose_key
 from jaxgen.errors import UserError
 from jaxgen.objectives.base import Objective, Params
 from jaxgen.training import checkpoint
 from jaxgen.training.checkpoint import BEST, FOLDERS, LAST
-from jaxgen.training.workdir import facts_of
+from jaxgen.training.workdir import facts_of, require_data
+
+SECTION = 'autoencoder'  # of a config, and of the parameters, that are those of another run
 
 
 def trained(
@@ -43,19 +45,64 @@ def trained(
 
 
 def begin_from(
-  config: ml_collections.ConfigDict, workdir: Path, objective: Objective
+  config: ml_collections.ConfigDict, workdir: Path, objective: Objective, dataset: Dataset
 ) -> Params | None:
-  """The averaged parameters of the run that `config.init_from` names, if this one begins with them.
+  """The averaged parameters that this run begins with, where they are those of other runs.
 
-  None where none is named, or where this one has begun already.
+  All are those of the run that `config.init_from` names; an autoencoder that stays as it is, those
+  of `config.objective.autoencoder`. None where none is named, or where this one has begun already.
 
   Raises:
-    UserError: the folder is not that of a run, or its parameters are of another architecture.
+    UserError: the folder is not that of a run, its parameters are of another architecture, or an
+      autoencoder was trained on other data.
   """
-  if not config.init_from or checkpoint.steps(workdir / FOLDERS[LAST]):
+  if checkpoint.steps(workdir / FOLDERS[LAST]):
     return None
-  source = Path(config.init_from)
-  found = trained(configuration.load(None, source, []), source)[2].ema
-  expected, _ = jax.eval_shape(objective.init, jax.random.key(0))
-  checkpoint.compare(*map(checkpoint.specification, (found, expected)), source)
+  found = None
+  if config.init_from:
+    source = Path(config.init_from)
+    found = trained(configuration.load(None, source, []), source)[2].ema
+    expected, _ = jax.eval_shape(objective.init, jax.random.key(0))
+    checkpoint.compare(*map(checkpoint.specification, (found, expected)), source)
+  if SECTION in config:
+    source = Path(config.objective.autoencoder)
+    require_data(source, dataset)
+    found = found or jax.device_get(jax.jit(objective.init)(purpose_key(config.seed, 'init'))[0])
+    found = found | {SECTION: trained(config[SECTION], source)[2].ema}
   return found
+
+
+def complete(config: ml_collections.ConfigDict, workdir: Path) -> None:
+  """Puts the config of the run that `objective.autoencoder` names into the section `autoencoder`.
+
+  A workdir keeps that config, as its checkpoints keep the parameters, so that a run that has begun
+  needs the other folder no more.
+
+  Raises:
+    UserError: none is named, it is not the folder of a run, or that one saw the pixels otherwise.
+  """
+  if SECTION not in config:
+    return
+  begun = (workdir / configuration.FILE).exists()
+  if not config.objective.autoencoder:
+    raise UserError(
+      "objective.autoencoder='' must name the folder of a trained autoencoder, as in "
+      '--config.objective.autoencoder=runs/autoencoder-digits-seed0'
+    )
+  source = Path(config.objective.autoencoder)
+  if begun:
+    found = configuration.read(workdir).get(SECTION)
+  else:
+    found = configuration.load(None, source, [])
+    done = checkpoint.steps(source / FOLDERS[LAST])
+    with found.unlocked():
+      found.step = max(done, default=found.num_steps)  # of which are the parameters
+  if found is None:
+    return  # the run in the workdir is another one, which is said when both are compared
+  if found.data.binarize != config.data.binarize:
+    raise UserError(
+      f'data.binarize={config.data.binarize}, and the autoencoder in {source} was trained with '
+      f'{found.data.binarize}: choose that'
+    )
+  with config.unlocked():
+    config[SECTION] = found
