@@ -21,8 +21,8 @@ def base(objective: str, dataset: str) -> ml_collections.ConfigDict:
   config.log_every = 100  # updates
 
   config.data = ml_collections.ConfigDict()
-  config.data.name = dataset  # digits, folder, or a dataset of tensorflow-datasets
-  config.data.path = ''  # of the folder, or where prepared datasets lie
+  config.data.name = dataset  # digits, folder, npz, idx, or a dataset of tensorflow-datasets
+  config.data.path = ''  # of the folder or file, or where prepared datasets lie
   config.data.image_size = 0  # side after resizing and cropping; 0 as it is
   config.data.channels = 0  # 1 grey, 3 colour; 0 as it is
   config.data.validation_fraction = 0.1  # of the training images, where there is no such split
@@ -31,6 +31,8 @@ def base(objective: str, dataset: str) -> ml_collections.ConfigDict:
   # Pixels become black or white with the probability of their grey level: static, once, when the
   # data are read; dynamic, anew each time that a model sees the image.
   config.data.binarize = 'none'
+  config.data.flip = False  # half of the training images left to right, anew at every look
+  config.data.crop = 0  # pixels by which training images are moved at most, anew at every look
 
   config.objective = ml_collections.ConfigDict()
   config.objective.name = objective  # a module of jaxgen.objectives, or of your own package

@@ -4,7 +4,7 @@ import importlib.util
 import json
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from jaxgen.errors import UserError, meant, suggest
-from jaxgen.fields import FREE, meant_by
+from jaxgen.fields import FREE, flatten, meant_by
 from jaxgen.images import write_whole
 from jaxgen.migration import modernise
 from jaxgen.objectives.base import BLOCKS, REDUCTIONS
@@ -27,12 +27,14 @@ REQUIRED = {
   **dict.fromkeys(('evaluation.batch_size', 'evaluation.validation_images'), int),
   **dict.fromkeys(('evaluation.training_samples', 'evaluation.num_samples'), int),
   **dict.fromkeys(('evaluation.seeds', 'cpu_devices', 'accumulate'), int),
-  **dict.fromkeys(('data.image_size', 'data.channels', 'data.memory_limit'), int),
+  **dict.fromkeys(('data.image_size', 'data.channels', 'data.crop'), int),
   **dict.fromkeys(('ema_decay', 'data.validation_fraction', 'data.test_fraction'), float),
   **dict.fromkeys(('data.name', 'data.path', 'data.binarize', 'objective.name'), str),
   **dict.fromkeys(('reduction', 'checkpoint.best', 'init_from'), str),
   **dict.fromkeys(('evaluation.inception_weights', 'evaluation.s4_legacy_weights'), str),
   'evaluation.classifier_weights': str,
+  'data.memory_limit': int,
+  'data.flip': bool,
 }
 
 # Integers that may be zero, where it means none, never, as it is, or only at the end.
@@ -147,15 +149,6 @@ def mismatch(overrides: Sequence[str], known: dict[str, Any]) -> str | None:
       named = {int: 'a whole number', float: 'a number', bool: 'true or false'}[kind]
       return f'{argument}: {field} takes {named}, as in --config.{field}={known[field]}'
   return None
-
-
-def flatten(tree: dict[str, Any], prefix: str = '') -> Iterator[tuple[str, Any]]:
-  """A nested dict as (dotted name, value) pairs."""
-  for name, value in tree.items():
-    if isinstance(value, dict):
-      yield from flatten(value, f'{prefix}{name}.')
-    else:
-      yield f'{prefix}{name}', value
 
 
 def check(config: ml_collections.ConfigDict) -> None:

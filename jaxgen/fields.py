@@ -58,6 +58,15 @@ VALUE, KIND = 36, 13  # letters of the columns of a listing
 KINDS = {int: 'whole number', float: 'number', bool: 'true or false', str: 'text'}
 
 
+def flatten(tree: dict[str, Any], prefix: str = '') -> Iterator[tuple[str, Any]]:
+  """A nested dict as (dotted name, value) pairs."""
+  for name, value in tree.items():
+    if isinstance(value, dict):
+      yield from flatten(value, f'{prefix}{name}.')
+    else:
+      yield f'{prefix}{name}', value
+
+
 def meant_by(field: str, known: Collection[str]) -> list[str]:
   """The known fields that an unknown one may have been meant for; none where nothing is near it.
 

@@ -24,14 +24,32 @@ def binarized(images: jax.Array, key: jax.Array) -> jax.Array:
   return jnp.where(jax.random.uniform(key, images.shape) < images / 255.0, 1.0, -1.0)
 
 
-def reader(binarize: str) -> Callable[[jax.Array, jax.Array], jax.Array]:
+def moved(image: jax.Array, key: jax.Array, reach: int) -> jax.Array:
+  """An image (H, W, C) by up to `reach` pixels along each axis, its edge repeated."""
+  padded = jnp.pad(image, ((reach, reach), (reach, reach), (0, 0)), mode='edge')
+  row, column = jax.random.randint(key, (2,), 0, 2 * reach + 1)
+  return jax.lax.dynamic_slice(padded, (row, column, 0), image.shape)
+
+
+def reader(
+  binarize: str = 'none', flip: bool = False, crop: int = 0
+) -> Callable[[jax.Array, jax.Array], jax.Array]:
   """How models see pixels: uint8 (H, W, C), a key of this look at them -> float32 in [-1, 1].
 
   Args:
-    binarize: as in config.data.binarize. With 'dynamic' the key decides which pixels are white;
-      otherwise it has no effect.
+    binarize: as in config.data.binarize. With 'dynamic' the key decides which pixels are white.
+    flip: whether the key decides if left and right are exchanged.
+    crop: pixels by which it moves the image at most.
   """
-  return binarized if binarize == 'dynamic' else lambda image, key: from_uint8(image)
+  see = binarized if binarize == 'dynamic' else lambda image, key: from_uint8(image)
+
+  def augmented(image: jax.Array, key: jax.Array) -> jax.Array:
+    flip_key, crop_key = jax.random.split(jax.random.fold_in(key, 1))
+    if flip:
+      image = jnp.where(jax.random.bernoulli(flip_key), image[:, ::-1], image)
+    return see(moved(image, crop_key, crop) if crop else image, key)
+
+  return augmented if flip or crop else see
 
 
 def to_uint8(images: jax.Array) -> jax.Array:

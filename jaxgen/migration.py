@@ -36,6 +36,8 @@ DEFAULTS: dict[str, Any] = {
   'evaluation.classifier_weights': '',
   'init_from': '',
   'data.binarize': 'none',
+  'data.flip': False,
+  'data.crop': 0,
   'accumulate': 1,
 }
 NETWORK_DEFAULTS: dict[str, dict[str, Any]] = {

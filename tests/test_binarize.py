@@ -58,7 +58,7 @@ def test_a_pixel_is_white_with_the_probability_of_its_grey_level() -> None:
 
 def codes(binarize: str, devices: int, seed: int = 0) -> list[np.ndarray]:
   """What is seen of a batch of eight equal images at each of two updates."""
-  step = parallel.train_steps(looker(), seed, 0.9, binarize=binarize)
+  step = parallel.train_steps(looker(), seed, 0.9, see=images.reader(binarize))
   state, found = parallel.initial_state(looker(), seed), []
   for _ in range(2):
     state, _ = step(state, dealt(np.broadcast_to(LEVELS, (1, 8, *SHAPE)), devices))

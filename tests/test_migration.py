@@ -47,7 +47,8 @@ def of_before(experiment: str) -> dict[str, Any]:
   """The config that an older jaxgen saved for this experiment."""
   config = configuration.execute(str(EXPERIMENTS / f'{experiment}.py')).to_dict()
   config.pop('sampler', None)
-  config['data'].pop('binarize')
+  for name in ('binarize', 'flip', 'crop'):
+    config['data'].pop(name)
   for name in ('bound_samples', 'times', 'importance_samples', 'classifier_weights'):
     config['evaluation'].pop(name, None)
   config['objective'] = {'name': experiment} | OLD[experiment]['objective']

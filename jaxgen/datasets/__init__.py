@@ -10,7 +10,7 @@ from jaxgen.errors import UserError, suggest
 
 # What of a config's section `data` need not be said.
 DEFAULTS = {
-  'path': '',  # of the folder, or where prepared datasets lie
+  'path': '',  # of the folder or file, or where prepared datasets lie
   'image_size': 0,  # side after resizing and cropping; 0 as it is
   'channels': 0,  # 1 grey, 3 colour; 0 as it is
   'validation_fraction': 0.1,  # of the training images, where there is no such split
@@ -19,7 +19,11 @@ DEFAULTS = {
   # Pixels become black or white: static, once and for all; dynamic, anew each time that a model
   # sees the image; none, never.
   'binarize': 'none',
+  'flip': False,  # half of the training images left to right, anew at every look
+  'crop': 0,  # pixels by which training images are moved at most, anew at every look
 }
+
+OWN = ('digits', 'folder', 'npz', 'idx')  # those that are not of tensorflow-datasets
 
 
 def section(name: str, **fields: Any) -> ml_collections.ConfigDict:
@@ -38,15 +42,21 @@ def load(config: ml_collections.ConfigDict) -> Dataset:
   """The dataset that a config's `data` section names.
 
   Raises:
-    UserError: unknown or unprepared dataset, unreadable files, too few images, or an unknown way of
-      making pixels black or white.
+    UserError: unknown or unprepared dataset, unreadable files, too few images, an unknown way of
+      making pixels black or white, or a crop that is larger than the images.
   """
   if config.binarize not in WAYS:
     raise UserError(f'config.data.binarize={config.binarize!r}; choose one of {", ".join(WAYS)}')
-  from jaxgen.datasets import digits, folder, tfds  # image libraries, only where data are read
+  # Image libraries, only where data are read.
+  from jaxgen.datasets import digits, folder, idx, npz, tfds
 
-  source = {'digits': digits.digits, 'folder': folder.folder}.get(config.name, tfds.tfds)
-  dataset = source(config)
+  sources = digits.digits, folder.folder, npz.npz, idx.idx
+  dataset = dict(zip(OWN, sources, strict=True)).get(config.name, tfds.tfds)(config)
+  if config.crop >= min(dataset.image_shape[:2]):
+    raise UserError(
+      f'config.data.crop={config.crop} moves images of shape {dataset.image_shape} out of sight: '
+      'use a few pixels'
+    )
   return statically_binarized(dataset) if config.binarize == 'static' else dataset
 
 
@@ -54,7 +64,7 @@ def named(name: str, **fields: Any) -> Dataset:
   """The three splits of a dataset: `named('mnist').train.images` is uint8 (N, H, W, C).
 
   Args:
-    name: digits, folder, or an image dataset of tensorflow-datasets.
+    name: digits, folder, npz, idx, or an image dataset of tensorflow-datasets.
     **fields: others of a config's section `data`, such as path='pictures', image_size=32.
 
   Raises:

@@ -46,8 +46,8 @@ def folder(config: ml_collections.ConfigDict) -> Dataset:
   split = Split(in_memory_if_it_fits(OnDemand(read, len(files)), config.memory_limit))
   inside = [f.relative_to(root).parts for f in files]
   if all(len(parts) > 1 for parts in inside):
-    names = np.array([parts[0] for parts in inside])
-    split = split._replace(labels=np.unique(names, return_inverse=True)[1].astype(np.int64))
+    names, labels = np.unique([parts[0] for parts in inside], return_inverse=True)
+    split = split._replace(labels=labels.astype(np.int64), class_names=tuple(names.tolist()))
   return Dataset(*hold_out(split, config.validation_fraction, config.test_fraction))
 
 

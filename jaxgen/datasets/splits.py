@@ -2,6 +2,7 @@
 
 from typing import NamedTuple, Protocol
 
+import ml_collections
 import numpy as np
 
 from jaxgen.errors import UserError
@@ -18,16 +19,23 @@ class Images(Protocol):
 
 
 class Split(NamedTuple):
-  """Some images of a dataset and, where it has any, their labels as int64 (N,)."""
+  """Some images of a dataset and, where it has any, their labels as int64 (N,).
+
+  Attributes:
+    images: uint8 (N, H, W, C).
+    labels: classes from 0.
+    class_names: what they are called, by their numbers; () where that is not known.
+  """
 
   images: Images
   labels: np.ndarray | None = None
+  class_names: tuple[str, ...] = ()
 
   def take(self, rows: np.ndarray) -> 'Split':
     """The images of these rows, still unread where images are read on demand."""
     images = self.images
     chosen = images[rows] if isinstance(images, np.ndarray) else Rows(images, rows)
-    return Split(chosen, None if self.labels is None else self.labels[rows])
+    return Split(chosen, None if self.labels is None else self.labels[rows], self.class_names)
 
 
 class Rows:
@@ -51,11 +59,13 @@ class Facts(NamedTuple):
     image_shape: (H, W, C) of every image.
     training_images: how many there are.
     class_counts: how many of them are of each class; () where the data have no labels.
+    class_names: what the classes are called; () where that is not known.
   """
 
   image_shape: tuple[int, int, int]
   training_images: int
   class_counts: tuple[int, ...] = ()
+  class_names: tuple[str, ...] = ()
 
   @property
   def classes(self) -> int:
@@ -86,7 +96,7 @@ class Dataset(NamedTuple):
     """What a model may know of it."""
     labels = self.train.labels
     counts = () if labels is None else tuple(np.bincount(labels).tolist())
-    return Facts(self.image_shape, len(self.train.images), counts)
+    return Facts(self.image_shape, len(self.train.images), counts, self.train.class_names)
 
 
 def hold_out(split: Split, *fractions: float) -> tuple[Split, ...]:
@@ -105,6 +115,18 @@ def hold_out(split: Split, *fractions: float) -> tuple[Split, ...]:
   order = np.random.default_rng(0).permutation(count)
   bounds = np.cumsum((count - sum(sizes), *sizes))
   return tuple(split.take(np.sort(rows)) for rows in np.split(order, bounds[:-1]))
+
+
+def arrange(splits: dict[str, Split], config: ml_collections.ConfigDict) -> Dataset:
+  """The splits that a dataset came with; those it lacks are held out of its training images."""
+  if 'train' not in splits:
+    raise UserError(f'{config.name!r} has no training split')
+  train, test = splits['train'], splits.get('test') or splits.get('validation')
+  if test is None:
+    return Dataset(*hold_out(train, config.validation_fraction, config.test_fraction))
+  if 'validation' in splits and 'test' in splits:
+    return Dataset(train, splits['validation'], test)
+  return Dataset(*hold_out(train, config.validation_fraction), test)
 
 
 def subset(count: int, size: int) -> np.ndarray:

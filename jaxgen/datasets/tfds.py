@@ -12,11 +12,11 @@ import ml_collections
 import numpy as np
 
 from jaxgen.datasets.reading import OnDemand, fit_array
-from jaxgen.datasets.splits import Dataset, Split, hold_out
+from jaxgen.datasets.splits import Dataset, Split, arrange
 from jaxgen.errors import UserError, meant
 
 # What is named where a dataset is unknown.
-KNOWN = ('digits', 'folder', 'mnist', 'fashion_mnist', 'cifar10')
+KNOWN = ('digits', 'folder', 'npz', 'idx', 'mnist', 'fashion_mnist', 'cifar10')
 
 
 def tfds(config: ml_collections.ConfigDict) -> Dataset:
@@ -57,18 +57,6 @@ def tfds(config: ml_collections.ConfigDict) -> Dataset:
   return arrange(found, config)
 
 
-def arrange(splits: dict[str, Split], config: ml_collections.ConfigDict) -> Dataset:
-  """The splits that a dataset came with; those it lacks are held out of its training images."""
-  if 'train' not in splits:
-    raise UserError(f'{config.name!r} has no training split')
-  train, test = splits['train'], splits.get('test') or splits.get('validation')
-  if test is None:
-    return Dataset(*hold_out(train, config.validation_fraction, config.test_fraction))
-  if 'validation' in splits and 'test' in splits:
-    return Dataset(train, splits['validation'], test)
-  return Dataset(*hold_out(train, config.validation_fraction), test)
-
-
 SPLITS = {'train', 'validation', 'test'}
 
 
@@ -95,10 +83,11 @@ def prepare(builder: Any, name: str) -> None:
 
 def read_split(builder: Any, split: str, config: ml_collections.ConfigDict) -> Split:
   """One split, in memory where it fits, else read by index from its array_record files."""
+  names = tuple(getattr(builder.info.features.get('label'), 'names', None) or ())
   if builder.info.file_format.file_suffix == 'tfrecord':
     examples = decode_tfrecord(builder, split, config)
     grey_or_colour, labels = (list(column) for column in zip(*examples, strict=True))
-    return Split(np.stack(grey_or_colour), as_labels(labels))
+    return Split(np.stack(grey_or_colour), as_labels(labels), names)
   source = builder.as_data_source(split)
   lazy = OnDemand(lambda row: fitted(source[row], config), len(source))
   if np.prod(lazy.shape) > config.memory_limit:
@@ -108,7 +97,7 @@ def read_split(builder: Any, split: str, config: ml_collections.ConfigDict) -> S
     examples = source.__getitems__(rows.tolist())  # a third faster than one by one
     pictures[rows] = [fitted(example, config) for example in examples]
     labels += [example.get('label') for example in examples]
-  return Split(pictures, as_labels(labels))
+  return Split(pictures, as_labels(labels), names)
 
 
 def decode_tfrecord(

@@ -20,6 +20,7 @@ from jaxgen.errors import UserError
 from jaxgen.objectives.base import (
   DEVICES,
   Example,
+  Image,
   Key,
   Keys,
   Memory,
@@ -31,7 +32,8 @@ from jaxgen.objectives.base import (
 )
 
 MOST_CPU_DEVICES = 8  # that a run takes unasked
-LOOK = 'binarize'  # the purpose of what decides which pixels are white
+LOOK = 'binarize'  # the purpose of what decides how an image is seen, and which pixels are white
+WITHOUT_CHANGE = pixels.reader()
 
 
 class TrainState(NamedTuple):
@@ -116,16 +118,16 @@ def train_step(
   seed: int,
   ema_decay: float,
   reduction: str = 'mean',
-  binarize: str = 'none',
+  see: Callable[[jax.Array, jax.Array], Image] = WITHOUT_CHANGE,
   accumulate: int = 1,
 ) -> Callable[[TrainState, Example], tuple[TrainState, Metrics]]:
   """One update on one device's share of a batch: state, examples (B / D) -> state, metrics.
 
   Their images are uint8. Must run under an axis named DEVICES. Keys are those of the images' places
   in the global batch (place = row * D + device, see `shard`), so that the noise does not depend on
-  the device count. So are those of a dynamic binarization, see `images.reader`.
+  the device count. So are those of what `see` does to an image, see `images.reader`.
   """
-  root, looks, see = purpose_key(seed, 'train'), purpose_key(seed, LOOK), pixels.reader(binarize)
+  root, looks = purpose_key(seed, 'train'), purpose_key(seed, LOOK)
 
   def step(state: TrainState, batch: Example) -> tuple[TrainState, Metrics]:
     places = jnp.arange(len(batch.row)) * jax.lax.axis_size(DEVICES) + jax.lax.axis_index(DEVICES)
@@ -147,7 +149,7 @@ def train_steps(
   seed: int,
   ema_decay: float,
   reduction: str = 'mean',
-  binarize: str = 'none',
+  see: Callable[[jax.Array, jax.Array], Image] = WITHOUT_CHANGE,
   accumulate: int = 1,
 ) -> Callable[[TrainState, Example], tuple[TrainState, Metrics]]:
   """Several updates in one dispatch, over all devices of all processes.
@@ -160,7 +162,7 @@ def train_steps(
     state, examples (D, S, B / D) with uint8 images -> state after S updates, metrics each (S,).
     The state's buffers are donated.
   """
-  step = train_step(objective, seed, ema_decay, reduction, binarize, accumulate)
+  step = train_step(objective, seed, ema_decay, reduction, see, accumulate)
 
   def steps(state: TrainState, batches: Example) -> tuple[TrainState, Metrics]:
     # A loop of one would still be a while loop, in which XLA compiles for size rather than speed.
@@ -176,10 +178,9 @@ def updates(
   objective: Objective, config: ml_collections.ConfigDict
 ) -> Callable[[TrainState, Example], tuple[TrainState, Metrics]]:
   """`train_steps` as a config describes them."""
-  return train_steps(
-    *(objective, config.seed, config.ema_decay, config.reduction, config.data.binarize),
-    config.accumulate,
-  )
+  see = pixels.reader(config.data.binarize, config.data.flip, config.data.crop)
+  rest = config.ema_decay, config.reduction, see, config.accumulate
+  return train_steps(objective, config.seed, *rest)
 
 
 def largest(tree: Any) -> Any:

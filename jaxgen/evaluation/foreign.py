@@ -45,8 +45,10 @@ def parser() -> argparse.ArgumentParser:
 
 def add_data(parser: argparse.ArgumentParser) -> None:
   """Adds the arguments that `data_of` reads."""
-  parser.add_argument('--data', required=True, help='digits, mnist, folder, ...')
-  parser.add_argument('--data_path', default='', help='of the folder, or of prepared datasets')
+  parser.add_argument('--data', required=True, help='digits, mnist, folder, npz, idx, ...')
+  parser.add_argument(
+    '--data_path', default='', help='of the folder or file, or of prepared datasets'
+  )
   parser.add_argument(
     '--image_size', type=int, default=0, help='side to resize the data to; 0 as it is'
   )

@@ -37,7 +37,7 @@ def fingerprint(dataset: Dataset, hashes: dict[str, list[bytes]]) -> dict[str, i
   """
   digest = hashlib.sha256()
   found: dict[str, int | str] = {}
-  for name, (images, labels) in dataset._asdict().items():
+  for name, (images, labels, _) in dataset._asdict().items():
     known = b'' if labels is None else np.asarray(labels, '<i8').tobytes()
     digest.update(known)
     digest.update(images[np.linspace(0, len(images) - 1, min(64, len(images))).astype(int)])

@@ -40,9 +40,9 @@ def labelled(dataset: splits.Dataset) -> tuple[np.ndarray, ...] | None:
   known = [split for split in dataset[:2] if split.labels is not None]
   if dataset.train.labels is None or dataset.test.labels is None:
     return None
-  parts = zip(*((images[np.arange(len(images))], labels) for images, labels in known), strict=True)
-  images, labels = dataset.test
-  return *map(np.concatenate, parts), images[np.arange(len(images))], labels
+  parts = zip(*((s.images[np.arange(len(s.images))], s.labels) for s in known), strict=True)
+  test = dataset.test
+  return *map(np.concatenate, parts), test.images[np.arange(len(test.images))], test.labels
 
 
 def kinds(
@@ -134,7 +134,7 @@ def references(
   """
   found = {}
   for name in splits:
-    images, labels = getattr(dataset, name)
+    images, labels, _ = getattr(dataset, name)
     path = None
     if folder is not None:
       digest = hashlib.sha256(features.fingerprint.encode())

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxgen.images import moved
 from jaxgen.progress import follow
 
 EPOCHS = 100  # few images are not looked at more often than this
@@ -36,14 +37,6 @@ class Recipe(NamedTuple):
     return self._replace(steps=min(self.steps, EPOCHS * -(-images // self.batch_size)))
 
 
-def _shift(image: jax.Array, key: jax.Array) -> jax.Array:
-  """Moves an image (H, W, C) by up to a sixteenth of its side, repeating its edge."""
-  reach = max(1, min(image.shape[:2]) // 16)
-  padded = jnp.pad(image, ((reach, reach), (reach, reach), (0, 0)), mode='edge')
-  row, column = jax.random.randint(key, (2,), 0, 2 * reach + 1)
-  return jax.lax.dynamic_slice(padded, (row, column, 0), image.shape)
-
-
 _adam = optax.scale_by_adam()
 
 # Of what XLA would give to the library YNNPACK on a CPU, only products and convolutions: it adds up
@@ -66,7 +59,8 @@ def _step(
   rate: jax.Array,
 ) -> tuple[Any, optax.OptState, jax.Array]:
   """One step of Adam on the cross-entropy (nats) of shifted images."""
-  images = jax.vmap(_shift)(images, jax.random.split(key, len(images)))
+  reach = max(1, min(images.shape[1:3]) // 16)  # a sixteenth of the side
+  images = jax.vmap(partial(moved, reach=reach))(images, jax.random.split(key, len(images)))
 
   def loss(params: Any) -> jax.Array:
     _, logits = network.apply(params, images)

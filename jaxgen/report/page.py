@@ -56,17 +56,24 @@ def classes_of(run: Run) -> dict[str, Any] | None:
   shares = [[count / max(1, sum(counts)) for count in counts] for counts in (made, data)]
   distances = as_dict(as_dict(classes.get('fid')).get('test'))
   real = as_dict(as_dict(as_dict(scores.get('real')).get('fid')).get('test'))
+  reasons = as_dict(as_dict(classes.get('fid_reasons')).get('test'))
   return {
     'run': run.name,
     'sampler': run.sampler,
-    'plot': histogram(*shares),
-    'missing': as_dict(classes.get('missing')).get('test', []),
+    'plot': histogram(*shares, [class_name(run, k) for k in range(len(made))]),
+    'missing': [class_name(run, k) for k in as_dict(classes.get('missing')).get('test', [])],
     'fid': [
-      (label, Cell(found).text, real_distance(real.get(label)).text)
+      (class_name(run, label), Cell(found).text, real_distance(real.get(label)).text)
       for label, found in distances.items()
     ],
-    'reasons': as_dict(as_dict(classes.get('fid_reasons')).get('test')),
+    'reasons': {class_name(run, label): reason for label, reason in reasons.items()},
   }
+
+
+def class_name(run: Run, label: Any) -> str:
+  """What a class is called, its number where nobody has said it."""
+  number = int(label) if str(label).isdecimal() else len(run.class_names)
+  return run.class_names[number] if number < len(run.class_names) else str(label)
 
 
 def real_distance(found: Any) -> Cell:

@@ -81,21 +81,22 @@ def curves(title: str, metrics: Curves) -> Plot:
   return draw(paint, (4.2, 2.8), f'{title} over steps: {", ".join(metrics)}')
 
 
-def histogram(made: Sequence[float], data: Sequence[float]) -> Plot:
-  """Shares of each class among samples and data."""
+def histogram(made: Sequence[float], data: Sequence[float], names: Sequence[str]) -> Plot:
+  """Shares of each class among samples and data, of so called classes."""
 
   def paint(axes: Axes) -> None:
     places = range(len(made))
     axes.bar([p - 0.2 for p in places], made, 0.4, color=COLOURS[0], label='samples')
     axes.bar([p + 0.2 for p in places], data, 0.4, color=COLOURS[4], label='data')
     if len(made) <= 20:
-      axes.set_xticks(list(places))
+      slanted = {'rotation': 45, 'ha': 'right'} if max(map(len, names)) > 2 else {}
+      axes.set_xticks(list(places), names, **slanted)
     axes.set_xlabel('class')
     axes.set_ylabel('share')
     axes.legend(fontsize=8, ncols=2)
     axes.set_ylim(0, 1.2 * max([*made, *data, 1e-9]))
 
-  shares = ', '.join(f'{k}: {a:.3f} of {b:.3f}' for k, (a, b) in enumerate(zip(made, data)))  # noqa: B905
+  shares = ', '.join(f'{k}: {a:.3f} of {b:.3f}' for k, a, b in zip(names, made, data))  # noqa: B905
   return draw(paint, (4.2, 2.4), f'Share of samples and of data by class. {shares}')
 
 

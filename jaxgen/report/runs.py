@@ -31,6 +31,7 @@ class Run(NamedTuple):
     start: of the last entry in run.json: versions, devices, revision.
     pictures: 'samples', 'neighbours' -> PNG file.
     notes: what is missing, and what to do about it.
+    class_names: what the data's classes are called; () where that is not known.
   """
 
   folder: Path
@@ -41,6 +42,7 @@ class Run(NamedTuple):
   start: dict[str, Any]
   pictures: dict[str, bytes]
   notes: list[str]
+  class_names: tuple[str, ...] = ()
 
   @property
   def name(self) -> str:
@@ -122,13 +124,15 @@ def read(workdir: Path) -> list[Run]:
   starts = record.get('starts')
   start = starts[-1] if isinstance(starts, list) and starts else {}
   start = start if isinstance(start, dict) else {}
+  names = record.get('class_names')
+  names = tuple(map(str, names)) if isinstance(names, list) else ()
   runs = []
   for evaluation in evaluations(workdir, damage) or [{}]:
     notes = list(damage)
     numbers = read_numbers(evaluation, notes)
     used = as_evaluated(config, evaluation)
     shown = pictures(workdir)
-    run = Run(workdir.resolve(), used, records, evaluation, numbers, start, shown, notes)
+    run = Run(workdir.resolve(), used, records, evaluation, numbers, start, shown, notes, names)
     notes += remarks(run, workdir)
     runs.append(run)
   return runs

@@ -144,6 +144,7 @@ def facts_of(workdir: Path) -> Facts:
     # Older records may lack the rest, and hold runs of models that have no use for it.
     images = int(record.get('training_images', 0))
     counts = tuple(map(int, record.get('class_counts', ())))
+    names = tuple(map(str, record.get('class_names', ())))
   except (UserError, ValueError, KeyError, TypeError) as error:
     raise UserError(f'{workdir} has no {RECORD} that says what was trained there') from error
-  return Facts((height, width, channels), images, counts)
+  return Facts((height, width, channels), images, counts, names)
