@@ -19,6 +19,7 @@ def base(objective: str, dataset: str) -> ml_collections.ConfigDict:
   # Parts in which a device takes its share of a batch, one after another, where memory is short.
   config.accumulate = 1
   config.log_every = 100  # updates
+  config.tracker = ''  # beside TensorBoard: wandb, or a module of your own
 
   config.data = ml_collections.ConfigDict()
   config.data.name = dataset  # digits, folder, npz, idx, or a dataset of tensorflow-datasets
@@ -71,7 +72,7 @@ def optimizer(name: str, learning_rate: float, **fields: float) -> ml_collection
   section.name = name  # adam, adamw, rmsprop, sgd or momentum
   section.learning_rate = learning_rate  # after warming up, before decaying
   section.warmup_steps = 0  # updates over which the rate rises from 0
-  section.schedule = 'constant'  # or cosine
+  section.schedule = 'constant'  # or cosine, linear, exponential, warm_restarts
   section.clip_norm = 0.0  # largest Euclidean norm of a gradient; 0 for any
   section.weight_decay = 0.0  # of adamw's matrices, over the rate
   section.b1 = 0.9  # Adam's; the momentum of `rmsprop` and `momentum`

@@ -30,7 +30,7 @@ REQUIRED = {
   **dict.fromkeys(('data.image_size', 'data.channels', 'data.crop'), int),
   **dict.fromkeys(('ema_decay', 'data.validation_fraction', 'data.test_fraction'), float),
   **dict.fromkeys(('data.name', 'data.path', 'data.binarize', 'objective.name'), str),
-  **dict.fromkeys(('reduction', 'checkpoint.best', 'init_from'), str),
+  **dict.fromkeys(('reduction', 'checkpoint.best', 'init_from', 'tracker'), str),
   **dict.fromkeys(('evaluation.inception_weights', 'evaluation.s4_legacy_weights'), str),
   'evaluation.classifier_weights': str,
   'data.memory_limit': int,

@@ -13,7 +13,7 @@ from typing import Any
 # Fields that change what is watched and kept, not what is computed: a run may resume with others.
 # Data may move, and be held in memory or not: `workdir.describe` checks that they are the same.
 FREE = (
-  *('log_every', 'checkpoint.', 'evaluation.', 'sampler.'),
+  *('log_every', 'checkpoint.', 'evaluation.', 'sampler.', 'tracker'),
   *('data.path', 'data.memory_limit', 'cpu_devices'),
 )
 

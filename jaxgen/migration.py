@@ -39,6 +39,7 @@ DEFAULTS: dict[str, Any] = {
   'data.flip': False,
   'data.crop': 0,
   'accumulate': 1,
+  'tracker': '',
 }
 NETWORK_DEFAULTS: dict[str, dict[str, Any]] = {
   'unet': {

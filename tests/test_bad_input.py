@@ -111,7 +111,7 @@ def test_broken_config_file(refused: Refused, tmp_path: Path, program: str, word
     ('network.name=mpl', "Unknown network 'mpl'. Did you mean 'mlp'"),
     ('objective.likelihood=poisson', 'bernoulli'),
     ('optimizer.name=adma', 'adam'),
-    ('optimizer.schedule=linear', 'choose constant or cosine'),
+    ('optimizer.schedule=linaer', 'choose one of constant, cosine, linear'),
     ('optimizer.weight_decay=0.1', 'use adamw'),
     ('optimizer.schedule=cosine --config.optimizer.warmup_steps=8', 'warmup_steps=8 must be below'),
     ('data.name=mnits', "unknown dataset 'mnits'"),
@@ -178,7 +178,7 @@ def test_no_dataset_name_leaves_the_folder_of_runs() -> None:
   for name in ('../../x', '/etc/x', 'mnist:3.0.1', 'a/b', '..'):
     config = configuration.load(f'{ROOT}/experiments/vae.py:digits', None, ())
     config.data.name = name
-    workdir = default_workdir('experiments/vae.py', config)
+    workdir = default_workdir(f'{ROOT}/experiments/vae.py', config)
     assert workdir.parent == Path('runs')
     assert workdir.name.startswith('vae-')
 

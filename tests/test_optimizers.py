@@ -140,11 +140,45 @@ def test_cosine_decays_to_zero_after_warmup(warmup: int) -> None:
   assert actual.max() == pytest.approx(0.5)
 
 
+@pytest.mark.parametrize('warmup', [0, 6])
+def test_other_schedules_decay_after_warmup(warmup: int) -> None:
+  """A line, a power, and cosines of two, four and eight parts of the updates that are left."""
+  step, left = np.arange(warmup, STEPS), STEPS - warmup
+  done = (step - warmup) / left
+  sevenths = {20: (3, 6, 11), 14: (2, 4, 8)}[left]
+  cosines = [0.25 * (1 + np.cos(np.pi * np.arange(n) / n)) for n in sevenths]
+  expected = {
+    'linear': 0.5 * (1 - done),
+    'exponential': 0.5 * 1000**-done,
+    'warm_restarts': np.concatenate(cosines),
+  }
+  for schedule, decay in expected.items():
+    actual = rates(schedule=schedule, warmup_steps=warmup)
+    np.testing.assert_allclose(actual[warmup:], decay, atol=1e-6)
+    np.testing.assert_allclose(actual[:warmup], 0.5 * np.arange(warmup) / 6, atol=1e-6)
+
+
+def test_the_rate_that_is_logged_is_the_one_that_was_used() -> None:
+  section = {'learning_rate': 0.5, 'warmup_steps': 5, 'schedule': 'cosine'}
+  own = section | {'learning_rate': 0.25, 'schedule': 'constant'}
+  config = {'num_steps': STEPS, 'optimizer': section, 'critic_optimizer': own}
+  used = rates(schedule='cosine', warmup_steps=5)
+  for step in range(1, STEPS + 1):
+    found = optimizers.learning_rates(config, step)
+    assert found['learning_rate'] == pytest.approx(used[step - 1], abs=1e-6)
+    assert found['critic_learning_rate'] == pytest.approx(0.25 * min(1.0, (step - 1) / 5))
+  assert optimizers.learning_rates({'num_steps': STEPS}, 1) == {}
+  assert optimizers.learning_rates({'num_steps': 1, 'optimizer': {'name': 'mine'}}, 1) == {}
+
+
 @pytest.mark.parametrize(
   ('fields', 'message'),
   [
     ({'name': 'adan'}, "optimizer.name='adan'; choose one of adam"),
-    ({'name': 'adam', 'schedule': 'step'}, "optimizer.schedule='step'; choose constant or cosine"),
+    (
+      {'name': 'adam', 'schedule': 'step'},
+      "optimizer.schedule='step'; choose one of constant, cosine, linear",
+    ),
     ({'name': 'adam', 'weight_decay': 0.1}, 'use adamw'),
     ({'name': 'sgd', 'eps': 1e-4}, 'optimizer.eps=0.0001 has no effect on sgd'),
   ],

@@ -12,7 +12,6 @@ from jaxgen import objectives
 from jaxgen.main import main
 from jaxgen.training.checkpoint import Checkpoints
 from jaxgen.training.stopping import StopRequests
-from jaxgen.training.writer import Writer
 from tests import toy
 
 
@@ -66,15 +65,3 @@ def test_a_warning_is_said_once_in_a_run(
   (text,) = texts.Tensors('warning/text_summary')
   assert text.step == 2
   assert text.tensor_proto.string_val[0] == b'It is late.'
-
-
-def test_hyperparameters_are_written_beside_the_last_results(tmp_path: Path) -> None:
-  written: list[tuple[int, set[str]]] = []
-  with toy.at_hand(tmp_path) as patch:
-    patch.setattr(
-      Writer, 'hyperparameters', lambda _, step, results: written.append((step, {*results}))
-    )
-    assert main(toy.command(tmp_path / 'run')) == 0
-  ((step, names),) = written
-  assert step == toy.STEPS
-  assert 'validation/pixel' in names

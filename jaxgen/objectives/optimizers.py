@@ -1,6 +1,7 @@
 """Config -> optax chain: clip, one of five optimizers, warmup and decay of the rate."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Any
 
 import jax
@@ -38,6 +39,69 @@ OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
 }
 EPSILON = 1e-8  # where none is named
 
+# What follows the warmup: the highest rate and the updates that are left -> a rate for each.
+SCHEDULES: dict[str, Callable[[float, int], optax.Schedule]] = {
+  'constant': lambda rate, steps: optax.constant_schedule(rate),
+  'cosine': optax.cosine_decay_schedule,
+  'linear': lambda rate, steps: optax.linear_schedule(rate, 0.0, steps),
+  'exponential': lambda rate, steps: optax.exponential_decay(rate, steps, LEFT),
+  'warm_restarts': lambda rate, steps: warm_restarts(rate, steps),
+}
+LEFT = 1e-3  # of the rate, at the end of the exponential schedule
+PERIODS = 3  # of the warm restarts
+
+
+def warm_restarts(rate: float, steps: int) -> optax.Schedule:
+  """Cosine decays that begin anew, each twice as long as the last (Loshchilov & Hutter 2017).
+
+  The last of the PERIODS ends with the last update.
+  """
+  ends = [round(steps * (2**k - 1) / (2**PERIODS - 1)) for k in range(PERIODS + 1)]
+  lengths = [max(1, end - start) for start, end in pairwise(ends)]
+  return optax.join_schedules(
+    [optax.cosine_decay_schedule(rate, length) for length in lengths], ends[1:-1]
+  )
+
+
+def find_schedule(
+  learning_rate: float, num_steps: int, warmup_steps: int = 0, schedule: str = 'constant'
+) -> optax.Schedule:
+  """The rate of each update, counted from 0; `find_optimizer` says what the arguments are.
+
+  Raises:
+    ValueError: an unknown schedule, or a warmup that leaves nothing to decay.
+  """
+  if schedule not in SCHEDULES:
+    raise ValueError(f'optimizer.schedule={schedule!r}; choose one of {", ".join(SCHEDULES)}')
+  if schedule != 'constant' and warmup_steps >= num_steps:
+    raise ValueError(
+      f'optimizer.warmup_steps={warmup_steps} must be below the number of updates, {num_steps}: '
+      'raise num_steps or lower it'
+    )
+  after = SCHEDULES[schedule](learning_rate, max(1, num_steps - warmup_steps))
+  if not warmup_steps:
+    return after
+  rising = optax.linear_schedule(0.0, learning_rate, warmup_steps)
+  return optax.join_schedules([rising, after], [warmup_steps])
+
+
+# The sections whose schedules count the updates of a run -> what their rates are called.
+RATES = {'optimizer': 'learning_rate', 'critic_optimizer': 'critic_learning_rate'}
+
+
+def learning_rates(config: Mapping[str, Any], step: int) -> dict[str, float]:
+  """The rates of the update that leads to a step, by name; {} of a model that has none.
+
+  Of a critic's updates, that take several for each of the generator's, the first.
+  """
+  found = {}
+  for section, name in RATES.items():
+    fields = config.get(section, {})
+    if fields.get('schedule') in SCHEDULES:
+      chosen = fields['learning_rate'], config['num_steps'], fields['warmup_steps']
+      found[name] = float(find_schedule(*chosen, fields['schedule'])(step - 1))
+  return found
+
 
 def find_optimizer(
   name: str,
@@ -56,9 +120,9 @@ def find_optimizer(
   Args:
     name: 'adam', 'adamw', 'rmsprop', 'sgd' or 'momentum' (SGD with a heavy ball).
     learning_rate: the rate after warmup, before decay.
-    num_steps: updates until the rate has decayed to zero, under the cosine schedule.
+    num_steps: updates in all, over which the rate decays.
     warmup_steps: updates over which the rate rises linearly from zero.
-    schedule: 'constant' or 'cosine'.
+    schedule: one of SCHEDULES.
     clip_norm: largest Euclidean norm of the gradient; 0 leaves gradients as they are.
     weight_decay: AdamW's decoupled decay, of matrices alone, see `decay_matrices`.
     b1: decay of the mean gradient (Adam) or the momentum ('rmsprop', where papers have 0, and
@@ -76,17 +140,6 @@ def find_optimizer(
     raise ValueError(f'optimizer.weight_decay={weight_decay} has no effect on {name}: use adamw')
   if eps != EPSILON and name in ('sgd', 'momentum'):
     raise ValueError(f'optimizer.eps={eps} has no effect on {name}: use adam, adamw or rmsprop')
-  if schedule == 'cosine' and warmup_steps >= num_steps:
-    raise ValueError(
-      f'optimizer.warmup_steps={warmup_steps} must be below the number of updates, {num_steps}: '
-      'raise num_steps or lower it'
-    )
-  first = 0.0 if warmup_steps else learning_rate  # optax stays at the first value without a warmup
-  if schedule == 'cosine':
-    rate = optax.warmup_cosine_decay_schedule(first, learning_rate, warmup_steps, num_steps)
-  elif schedule == 'constant':
-    rate = optax.warmup_constant_schedule(first, learning_rate, warmup_steps)
-  else:
-    raise ValueError(f'optimizer.schedule={schedule!r}; choose constant or cosine')
+  rate = find_schedule(learning_rate, num_steps, warmup_steps, schedule)
   clip = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
   return optax.chain(*clip, OPTIMIZERS[name](rate, b1, b2, eps, weight_decay))

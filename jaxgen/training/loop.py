@@ -20,6 +20,7 @@ from jaxgen.devices import cost, parallel, processes
 from jaxgen.evaluation.held_out import CHOOSING, GRID, Evaluation, first, require_finite
 from jaxgen.evaluation.provenance import fingerprint, image_hashes
 from jaxgen.objectives import base, rules
+from jaxgen.objectives.optimizers import learning_rates
 from jaxgen.progress import clock, follow
 from jaxgen.training.checkpoint import Checkpoints
 from jaxgen.training.stopping import StopRequests
@@ -151,7 +152,7 @@ class Run:
     """Fetches the metrics since the last log, checks every one, and writes their means."""
     means = self.fetch()
     costs = self.speed.until(step) | {'peak_memory_bytes': cost.peak_memory()}
-    self.writer.scalars(step, means | costs)
+    self.writer.scalars(step, means | learning_rates(self.config, step) | costs)
     self.requests.say(progress(step, self.config, costs, means))
     self.warn(step, {name.removeprefix(TRAIN): value for name, value in means.items()})
 
@@ -191,8 +192,6 @@ class Run:
     self.writer.pictures(step, 'samples', samples)
     for name, rows in self.evaluation.figures(state.ema, validation).items():
       self.writer.pictures(step, name, rows.reshape(-1, *rows.shape[2:]), columns=rows.shape[1])
-    if step == self.config.num_steps:
-      self.writer.hyperparameters(step, found | scores)
     self.keep_best(step, found | scores)
     # Last, for it says that the evaluation of this step is done.
     self.writer.scalars(step, found | scores)
