@@ -6,6 +6,7 @@ import ml_collections
 def base(objective: str, dataset: str) -> ml_collections.ConfigDict:
   """The fields of every experiment."""
   config = ml_collections.ConfigDict()
+  config.experiment = ''  # what reports call it; '' for the name of the experiment's file
   config.seed = 0  # of the first parameters, the order of images, all noise and all samples
   config.num_steps = 20_000  # updates; an epoch is (training images / batch_size) of them
   config.batch_size = 64  # images that an update takes, on all devices together

@@ -13,7 +13,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from jaxgen.errors import UserError, meant, suggest
-from jaxgen.fields import FREE, flatten, meant_by
+from jaxgen.fields import FREE, experiment_of, flatten, meant_by
 from jaxgen.images import write_whole
 from jaxgen.migration import modernise
 from jaxgen.objectives.base import BLOCKS, REDUCTIONS
@@ -68,6 +68,9 @@ def load(
   if source is None and workdir is None:
     raise UserError('name an experiment, as in --config=experiments/ddpm.py, or a --workdir')
   config = override(read(workdir) if source is None else execute(source), overrides)
+  if source is not None and not config.get('experiment'):
+    with config.unlocked():
+      config.experiment = experiment_of(source)
   check(config)
   return config
 

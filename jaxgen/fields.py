@@ -13,7 +13,7 @@ from typing import Any
 # Fields that change what is watched and kept, not what is computed: a run may resume with others.
 # Data may move, and be held in memory or not: `workdir.describe` checks that they are the same.
 FREE = (
-  *('log_every', 'checkpoint.', 'evaluation.', 'sampler.', 'tracker'),
+  *('log_every', 'checkpoint.', 'evaluation.', 'sampler.', 'tracker', 'experiment'),
   *('data.path', 'data.memory_limit', 'cpu_devices'),
 )
 
@@ -65,6 +65,11 @@ def flatten(tree: dict[str, Any], prefix: str = '') -> Iterator[tuple[str, Any]]
       yield from flatten(value, f'{prefix}{name}.')
     else:
       yield f'{prefix}{name}', value
+
+
+def experiment_of(source: str) -> str:
+  """What an experiment is called, by its file: experiments/vae.py:mnist -> vae."""
+  return Path(source.partition(':')[0]).stem
 
 
 def meant_by(field: str, known: Collection[str]) -> list[str]:

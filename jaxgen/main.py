@@ -10,11 +10,12 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import ml_collections
 
-from jaxgen import commands, configuration, fields
+from jaxgen import commands, configuration, datasets, fields
 from jaxgen.devices import parallel, processes
 from jaxgen.errors import UserError
 from jaxgen.training.stopping import silence
@@ -28,6 +29,7 @@ MODES_OF = {
   'noise': ('likelihood',),
   'temperatures': ('likelihood',),
 }
+LONGEST = 150  # letters of a folder that nobody has named
 
 
 def parser() -> argparse.ArgumentParser:
@@ -232,10 +234,29 @@ def run(options: argparse.Namespace, config: ml_collections.ConfigDict, workdir:
 
 
 def default_workdir(source: str, config: ml_collections.ConfigDict) -> Path:
-  """runs/<experiment>-<dataset>-seed<seed>."""
-  experiment = Path(source.partition(':')[0]).stem
-  dataset = re.sub(r'[^\w.-]', '_', config.data.name)  # one folder, whatever the name
-  return Path('runs') / f'{experiment}-{dataset}-seed{config.seed}'
+  """runs/<experiment>-<dataset>-<what differs from the experiment's file>-seed<seed>.
+
+  Fields that a run may resume with have no part in it; nor has its length, that it may exceed.
+  """
+  values, own = (
+    dict(configuration.flatten(one.to_dict())) for one in (config, configuration.execute(source))
+  )
+  apart = ('seed', 'num_steps', 'steps_per_call', 'data.name', *fields.FREE)
+  words = [fields.experiment_of(source), config.data.name]
+  if config.data.path and config.data.name in datasets.OWN:
+    words.append(Path(config.data.path).stem)
+  words += [
+    f'{name.rpartition(".")[2]}={shown(value)}'
+    for name, value in values.items()
+    if value != own.get(name) and not name.startswith(apart)
+  ]
+  words = [re.sub(r'[^\w.=+-]', '_', word) for word in dict.fromkeys(words)]  # one folder of runs
+  return Path('runs') / f'{"-".join(words)[:LONGEST]}-seed{config.seed}'
+
+
+def shown(value: Any) -> str:
+  """A field's value in the name of a folder: 64x128, and of a path the last part."""
+  return 'x'.join(map(str, value)) if isinstance(value, tuple) else str(value).rpartition('/')[2]
 
 
 def select_devices(

@@ -40,6 +40,7 @@ DEFAULTS: dict[str, Any] = {
   'data.crop': 0,
   'accumulate': 1,
   'tracker': '',
+  'experiment': '',
 }
 NETWORK_DEFAULTS: dict[str, dict[str, Any]] = {
   'unet': {

@@ -49,7 +49,8 @@ def of_before(experiment: str) -> dict[str, Any]:
   config.pop('sampler', None)
   for name in ('binarize', 'flip', 'crop'):
     config['data'].pop(name)
-  config.pop('tracker')
+  for name in ('tracker', 'experiment'):
+    config.pop(name)
   for name in ('bound_samples', 'times', 'importance_samples', 'classifier_weights'):
     config['evaluation'].pop(name, None)
   config['objective'] = {'name': experiment} | OLD[experiment]['objective']

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from jaxgen.report.runs import Run
+from jaxgen.report.runs import ASIDE, Run
 
 Groups = dict[str, list[Run]]
 
@@ -47,21 +47,22 @@ def group(runs: Sequence[Run]) -> Groups:
 
 
 def base_name(members: Sequence[Run]) -> str:
-  """Of the only run, or of model, data and seeds."""
+  """Of the only run, or of experiment, data and seeds."""
   if len(members) == 1:
     return members[0].name
   config = members[0].config
   seeds = ', '.join(str(run.config['seed']) for run in members)
-  return f'{config["objective.name"]} on {config["data.name"]}, seeds {seeds}'
+  return f'{members[0].experiment} on {config["data.name"]}, seeds {seeds}'
 
 
 def what_differs(members: Sequence[Run], alike: Sequence[Sequence[Run]]) -> str:
   """In what a group differs from others of its name: the sampler, or else the first fields."""
   if len({runs[0].sampler for runs in alike}) == len(alike):
     return members[0].sampler
-  fields = dict(differences({str(place): runs for place, runs in enumerate(alike)}))
+  fields = differences({str(place): runs for place, runs in enumerate(alike)})
   place = next(place for place, runs in enumerate(alike) if runs is members)
-  return ', '.join(f'{name}={values[place]}' for name, values in list(fields.items())[:3])
+  told = [f'{name}={values[place]}' for name, values in fields if not name.startswith(ASIDE)]
+  return ', '.join(told[:3])
 
 
 def differences(groups: Groups) -> list[tuple[str, list[str]]]:

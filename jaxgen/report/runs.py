@@ -50,6 +50,11 @@ class Run(NamedTuple):
     return self.folder.name
 
   @property
+  def experiment(self) -> str:
+    """The name of the experiment's file; of older runs, that of the objective."""
+    return self.config.get('experiment') or self.config['objective.name']
+
+  @property
   def sampler(self) -> str:
     """How samples were drawn, '' of a model with one way only."""
     start = 'sampler.'

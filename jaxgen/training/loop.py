@@ -263,9 +263,9 @@ def announce(
   if not int(state.step):
     print(parameter_overview.get_parameter_overview(state.params, include_stats=False))
   sizes = ', '.join(f'{len(split.images)} {name}' for name, split in dataset._asdict().items())
-  device = jax.devices()[0]
+  device, name = jax.devices()[0], config.get('experiment') or config.objective.name
   print(
-    f'{config.objective.name} on {config.data.name} {dataset.image_shape} ({sizes}), '
+    f'{name} on {config.data.name} {dataset.image_shape} ({sizes}), '
     f'{jax.device_count()} x {device.device_kind}, workdir {workdir}'
   )
   if int(state.step):
