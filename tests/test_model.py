@@ -197,3 +197,34 @@ def test_the_notebook_runs_from_top_to_end(tmp_path: Path, monkeypatch: pytest.M
   monkeypatch.setattr(sys, 'argv', ['first_look.py', str(tmp_path)])
   runpy.run_path(str(copy))
   assert {'samples.png', 'way.png'} <= {file.name for file in tmp_path.iterdir()}
+
+
+@pytest.mark.slow
+def test_the_tour_runs_from_top_to_end(
+  tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+  """On a small network, and a few steps."""
+  (tmp_path / 'notebooks').mkdir()
+  copy = tmp_path / 'notebooks' / 'tour.py'
+  copy.write_text((ROOT / 'experiments' / 'notebooks' / 'tour.py').read_text())
+  os.symlink(ROOT / 'experiments' / 'vae.py', tmp_path / 'vae.py')
+  (tmp_path / 'edm.py').write_text("""
+from experiments import edm
+
+def get_config():
+  config = edm.get_config('digits')
+  config.network.channels, config.network.multipliers, config.network.attention = 8, (1,), ()
+  config.sampler.steps, config.cpu_devices, config.optimizer.warmup_steps = 8, 1, 10
+  return config
+""")
+  few = ['num_steps=40', 'evaluation.training_samples=0', 'evaluation.num_samples=100']
+  arguments = [f'--config.{field}' for field in (*few, 'checkpoint.best=')]
+  monkeypatch.setattr(sys, 'argv', ['tour.py', str(tmp_path / 'tour'), *arguments])
+  runpy.run_path(str(copy))
+  said = capsys.readouterr().out
+  assert 'edm: codes (8, 8, 1), off by' in said
+  assert said.count('real images: ') == 2
+  made = {file.name for file in (tmp_path / 'tour').iterdir()}
+  assert {'report.html', 'edm-five-steps.png'} <= made
+  for name in ('vae', 'edm'):
+    assert {f'{name}-{what}.png' for what in ('samples', 'back', 'way')} <= made
