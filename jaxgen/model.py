@@ -1,6 +1,6 @@
 """A trained model: the one door for scripts, notebooks and the command line."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from jaxgen.devices.parallel import TrainState, map_images, purpose_key
 from jaxgen.errors import UserError, suggest
 from jaxgen.evaluation.held_out import Evaluation
 from jaxgen.export import export
+from jaxgen.labels import Labels, asked, whole_numbers
 from jaxgen.objectives.base import Key, Label, Objective, Params
 from jaxgen.objectives.distributions import between
 from jaxgen.progress import follow
@@ -24,7 +25,6 @@ from jaxgen.training.checkpoint import FOLDERS, LAST
 from jaxgen.training.trained import trained
 from jaxgen.version import __version__
 
-Labels = int | Sequence[int] | None  # one for all, several in turn, or to be drawn
 EMA, RAW = 'ema', 'raw'  # parameters as the moving average has them, and as training left them
 
 
@@ -253,23 +253,6 @@ class Model:
     )
     settled = self.evaluation.settle(self.params)
     return np.concatenate(list(call(settled, np.arange(len(inputs[0])), *inputs)))
-
-
-def asked(label: Labels) -> list[int]:
-  """The labels that are asked for, none of them where they are to be drawn."""
-  return [] if label is None else whole_numbers(label).tolist()
-
-
-def whole_numbers(labels: Any) -> np.ndarray:
-  """Labels as an array (N,).
-
-  Raises:
-    UserError: they are none.
-  """
-  found = np.atleast_1d(labels)
-  if found.dtype.kind not in 'iu' or found.ndim != 1:
-    raise UserError(f'label={labels!r}: classes are whole numbers, one or several')
-  return found
 
 
 def load(workdir: str | Path, which: str = LAST, parameters: str = EMA, **sampler: Any) -> Model:

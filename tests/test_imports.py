@@ -17,7 +17,7 @@ MODULES = {
 # Rooms, each on a floor: what it imports lies on a lower one, or in the room itself.
 FLOORS = (
   ('errors', 'commands', 'fields', 'progress', 'version'),
-  ('images', 'layers', 'metrics'),
+  ('images', 'labels', 'layers', 'metrics'),
   ('safetensors',),
   ('export',),
   ('networks', 'features', 'datasets'),

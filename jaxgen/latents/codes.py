@@ -9,33 +9,6 @@ def line(start: np.ndarray, end: np.ndarray, weights: np.ndarray) -> np.ndarray:
   return start + weights[:, None] * (end - start)
 
 
-def arc(start: np.ndarray, end: np.ndarray, weights: np.ndarray) -> np.ndarray:
-  """Codes on the arc around the origin from one code (d,) to another (White 2016, sec. 2.1).
-
-  The direction turns at a constant rate in the plane of both, and the norm goes from one's to the
-  other's at a constant rate too. A straight line, where both have one direction or opposite ones.
-
-  Args:
-    start: (d,).
-    end: (d,).
-    weights: (T,), in [0, 1].
-
-  Returns:
-    (T, d).
-  """
-  norms = np.linalg.norm(start), np.linalg.norm(end)
-  if min(norms) == 0.0:
-    return line(start, end, weights)
-  first, last = start / norms[0], end / norms[1]
-  angle = 2.0 * np.arctan2(np.linalg.norm(first - last), np.linalg.norm(first + last))
-  if np.sin(angle) < 1e-6:
-    return line(start, end, weights)
-  turned = (
-    np.sin((1.0 - weights) * angle)[:, None] * first + np.sin(weights * angle)[:, None] * last
-  )
-  return np.interp(weights, (0.0, 1.0), norms)[:, None] * turned / np.sin(angle)
-
-
 def strongest(codes: np.ndarray) -> np.ndarray:
   """The dimensions of codes (N, d) by falling variance: (d,), ties in their order."""
   return np.argsort(-codes.var(axis=0), kind='stable')

@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
 from jaxgen.datasets.splits import subset
 from jaxgen.latents import codes
 from jaxgen.metrics.neighbours import nearest
+from jaxgen.objectives import distributions
 
 COLUMNS = 10  # pictures in a row, and most rows
 SIDE = 15  # of the manifold
@@ -76,7 +78,8 @@ def linear_interpolations(latents: Latents) -> np.ndarray:
 def spherical_interpolations(latents: Latents) -> np.ndarray:
   """Each row: a test image, codes on an arc around the mean code to another one's, that image."""
   mean = latents.train.codes.mean(axis=0)
-  return between(latents, lambda a, b, weights: mean + codes.arc(a - mean, b - mean, weights))
+  arc = jax.vmap(distributions.between, in_axes=(None, None, 0))
+  return between(latents, lambda a, b, weights: mean + np.asarray(arc(a - mean, b - mean, weights)))
 
 
 def between(latents: Latents, path: Callable[..., np.ndarray]) -> np.ndarray:

@@ -26,26 +26,28 @@ def normal_kl(
 
 
 def between(a: jax.Array, b: jax.Array, share: ArrayLike) -> jax.Array:
-  """A code so far on the way from one to another, along the sphere through both (Shoemake 1985).
+  """A code so far on the way from one to another, on the arc around 0 (White 2016, sec. 2.1).
 
-  Draws of N(0, I) in many dimensions lie near a sphere, which the straight line leaves. Where the
-  two point the same or the opposite way, or one is 0, it is the line.
+  Draws of N(0, I) in many dimensions lie near a sphere, which the straight line leaves. The
+  direction turns at a constant rate in the plane of both, and the norm goes from one's to the
+  other's at a constant rate too. Where both have one direction or opposite ones, or one is 0, it is
+  the straight line.
 
   Args:
     a: of any shape.
     b: of the same.
     share: 0 is at a, 1 at b.
   """
-  scale = jnp.linalg.norm(a.ravel()) * jnp.linalg.norm(b.ravel())
-  cosine = jnp.where(scale > 0.0, jnp.vdot(a, b) / jnp.where(scale > 0.0, scale, 1.0), 1.0)
-  angle = jnp.arccos(jnp.clip(cosine, -1.0, 1.0))
+  norm_a, norm_b = jnp.linalg.norm(a.ravel()), jnp.linalg.norm(b.ravel())
+  first, last = a / jnp.where(norm_a > 0.0, norm_a, 1.0), b / jnp.where(norm_b > 0.0, norm_b, 1.0)
+  apart, together = jnp.linalg.norm((first - last).ravel()), jnp.linalg.norm((first + last).ravel())
+  angle = 2.0 * jnp.arctan2(apart, together)
   sine = jnp.sin(angle)
-  curved = sine > 1e-3
-
-  def weight(part: ArrayLike) -> jax.Array:
-    return jnp.where(curved, jnp.sin(part * angle) / jnp.where(curved, sine, 1.0), part)
-
-  return weight(1.0 - share) * a + weight(share) * b
+  curved = (sine > 1e-3) & (norm_a > 0.0) & (norm_b > 0.0)
+  turned = jnp.sin((1.0 - share) * angle) * first + jnp.sin(share * angle) * last
+  norm = (1.0 - share) * norm_a + share * norm_b
+  straight = (1.0 - share) * a + share * b
+  return jnp.where(curved, norm * turned / jnp.where(curved, sine, 1.0), straight)
 
 
 def discretized_log_likelihood(

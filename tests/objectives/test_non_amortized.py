@@ -11,7 +11,8 @@ from scipy import stats
 
 from jaxgen.devices import parallel
 from jaxgen.networks import mlp
-from jaxgen.objectives.base import Example, Objective, put
+from jaxgen.objectives.base import Example, Objective
+from jaxgen.objectives.tables import put
 from jaxgen.objectives.variational.likelihoods import find_likelihood
 from jaxgen.objectives.variational.non_amortized import non_amortized
 from tests.examples import dealt, draw, example, on_one_device

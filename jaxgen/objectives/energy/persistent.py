@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-from jaxgen.objectives import base
+from jaxgen.objectives import base, tables
 from jaxgen.objectives.base import (
   Example,
   Image,
@@ -158,7 +158,7 @@ def persistent(
     params, state, metrics = base.descend(
       loss, optimizer, params, memory['optimizer'], examples, fakes, noises
     )
-    chains = base.put(memory['chains'], *base.gather((places, fakes)))
+    chains = tables.put(memory['chains'], *base.gather((places, fakes)))
     return params, {'optimizer': state, 'chains': chains}, metrics
 
   def evaluate(params: Params, example: Example, key: Key) -> Metrics:

@@ -19,7 +19,7 @@ import optax
 
 from jaxgen.datasets.splits import Facts
 from jaxgen.networks import find_network
-from jaxgen.objectives import base, figures, optimizers
+from jaxgen.objectives import base, figures, optimizers, tables
 from jaxgen.objectives.base import (
   Example,
   Image,
@@ -126,7 +126,7 @@ def non_amortized(
     params, state, metrics = base.descend(
       loss, optimizer, params, memory['decoder'], own[0], examples.image, noise
     )
-    table = base.put(memory['posteriors'], *base.gather((examples.row, own)))
+    table = tables.put(memory['posteriors'], *base.gather((examples.row, own)))
     return params, {'decoder': state, 'posteriors': table}, metrics
 
   def inferred(params: Params, image: Image, key: Key) -> Posterior:
