@@ -23,7 +23,10 @@ from tests.examples import facts
 
 ROOT = Path(__file__).parent.parent
 SHAPE = (8, 8, 3)
-ROLES = ('Encoder', 'Decoder', 'Denoiser', 'Predictor', 'GridEncoder', 'GridDecoder')
+ROLES = (
+  *('Encoder', 'Decoder', 'Denoiser', 'Predictor', 'Conditioner'),
+  *('GridEncoder', 'GridDecoder'),
+)
 
 # Attributes that make a network small, or turn on what it may do; given where it has them.
 SMALL = {
@@ -124,8 +127,12 @@ def inputs(name: str, count: int) -> tuple[jax.Array, ...]:
   images = jax.random.normal(jax.random.key(1), (count, *SHAPE))
   times = jnp.linspace(1, 1000, count).astype(jnp.int32)
   codes = jax.random.normal(jax.random.key(2), (count, 4))
-  grids = jax.random.normal(jax.random.key(3), (count, 2, 2, 4))
-  others = {'Decoder': (codes,), 'GridDecoder': (grids,), 'Denoiser': (images, times)}
+  others = {
+    'Decoder': (codes,),
+    'GridDecoder': (jax.random.normal(jax.random.key(3), (count, 2, 2, 4)),),
+    'Denoiser': (images, times),
+    'Conditioner': (images.reshape(count, -1, 3),),
+  }
   return others.get(role(name), (images,))
 
 
@@ -162,13 +169,17 @@ def test_batch_equals_one_by_one(name: str) -> None:
   apply = jax.jit(small(name).apply)
   singles = [apply(parameters(name), *example) for example in zip(*inputs(name, 3), strict=True)]
   np.testing.assert_allclose(outputs(name), np.stack(singles), rtol=1e-4, atol=1e-4)
-  shapes = {'Encoder': (5,), 'GridEncoder': (2, 2, 5), 'Predictor': (*SHAPE[:2], 5)}
-  expected = shapes.get(role(name), SHAPE)
-  assert outputs(name).shape == (3, *expected)
+  shapes = {
+    'Encoder': (5,),
+    'GridEncoder': (2, 2, 5),
+    'Predictor': (8, 8, 5),
+    'Conditioner': (64, 5),
+  }
+  assert outputs(name).shape == (3, *shapes.get(role(name), SHAPE))
   spread = np.std(outputs(name), axis=0)
-  if role(name) == 'Predictor':
-    assert spread[0, 0].max() < 1e-6  # of which nothing is known
-    spread = np.delete(spread.reshape(-1, 5), 0, axis=0)
+  if role(name) in ('Predictor', 'Conditioner'):
+    first, spread = np.split(spread.reshape(64, 5), [1])
+    assert first.max() < 1e-6  # of which nothing is known
   assert spread.min() > 1e-6  # every output depends on the example
 
 

@@ -19,8 +19,9 @@ def find_network(name: str, role: str) -> type[nn.Module]:
   Args:
     name: of the module, as in config.network.name; 'mypackage.mynetwork' is one of the user's own.
     role: 'Encoder' (image -> vector), 'Decoder' (vector -> image), 'Denoiser' (image, time ->
-      image), 'Predictor' (image -> what is said of each pixel by those before it), or
-      'GridEncoder' and 'GridDecoder' (image -> a grid of vectors, and back).
+      image), 'Predictor' (image -> what is said of each pixel by those before it), 'Conditioner'
+      (patches -> the same of each patch), or 'GridEncoder' and 'GridDecoder' (image -> a grid of
+      vectors, and back).
 
   Raises:
     UserError: there is no such module, or it has no such class.

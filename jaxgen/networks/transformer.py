@@ -1,4 +1,4 @@
-"""The transformer of diffusion on patches of the image (Peebles & Xie 2023, DiT with adaLN-Zero).
+"""Transformers on patches of the image (Peebles & Xie 2023, DiT with adaLN-Zero).
 
 A patch is a token with a fixed place. Time, and the label where there are classes, scale and shift
 every normalised input and gate every branch, which starts at zero: the network starts at the
@@ -29,17 +29,19 @@ def modulated(x: jax.Array, scale: jax.Array, shift: jax.Array) -> jax.Array:
 
 
 class Block(nn.Module):
-  """Attention between all tokens, then two layers on each.
+  """Attention between tokens, then two layers on each.
 
   Attributes:
     heads: of the attention.
     dropout: share of features left out of each branch in training.
     dtype: of the computation.
+    causal: whether a token attends to itself and those before it alone.
   """
 
   heads: int
   dropout: float = 0.0
   dtype: Any = jnp.float32
+  causal: bool = False
 
   @nn.compact
   def __call__(self, x: jax.Array, condition: jax.Array, training: bool = False) -> jax.Array:
@@ -51,10 +53,17 @@ class Block(nn.Module):
     scale, shift, gate, scale_2, shift_2, gate_2 = jnp.split(told, 6)
     q, k, v = jnp.split(dense(3 * width)(modulated(x, scale, shift)), 3, axis=-1)
     split = (-1, self.heads, width // self.heads)
-    h = jax.nn.dot_product_attention(q.reshape(split), k.reshape(split), v.reshape(split))
+    q, k, v = (a.reshape(split) for a in (q, k, v))
+    h = jax.nn.dot_product_attention(q, k, v, is_causal=self.causal)
     x = x + gate[None] * drop(dense(width)(h.reshape(x.shape)))
     h = nn.gelu(dense(4 * width)(modulated(x, scale_2, shift_2)))
     return x + gate_2[None] * drop(dense(width)(h))
+
+
+def check_width(width: int, heads: int) -> None:
+  """Raises ValueError unless heads and sines divide the width."""
+  if width % heads or width % 4:
+    raise ValueError(f'network.width={width} must be a multiple of network.heads={heads} and of 4')
 
 
 class Transformer(nn.Module):
@@ -116,10 +125,7 @@ class Transformer(nn.Module):
         f'patches of {self.patch} do not tile a {height}x{width} image: choose network.patch to '
         'divide both, or resize the images'
       )
-    if self.width % self.heads or self.width % 4:
-      raise ValueError(
-        f'network.width={self.width} must be a multiple of network.heads={self.heads} and of 4'
-      )
+    check_width(self.width, self.heads)
     tokens = space_to_depth(x, self.patch)
     rows, columns, _ = tokens.shape
     places = grid_embedding(rows, columns, self.width)
@@ -144,4 +150,42 @@ class Transformer(nn.Module):
     return depth_to_space(h.reshape(rows, columns, features), self.patch)
 
 
+class CausalTransformer(nn.Module):
+  """Says of each of some patches, which have learned places, what those before it tell.
+
+  What tells a `Transformer` the time is a vector here, the same for all.
+
+  Attributes:
+    features: numbers that are said of each; 0 at first.
+    width: of a token, a multiple of 4 and of `heads`.
+    depth: blocks.
+    heads: of attention.
+    dtype: of the computation; parameters, normalisation and output are float32.
+  """
+
+  features: int
+  width: int = 128
+  depth: int = 4
+  heads: int = 4
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """(N, D) -> (N, features).
+
+    Raises:
+      ValueError: heads do not divide the width.
+    """
+    check_width(self.width, self.heads)
+    places = self.param('places', nn.initializers.normal(0.02), (len(x), self.width))
+    condition = self.param('condition', nn.initializers.normal(1.0), (self.width,))
+    before = jnp.pad(x, ((1, 0), (0, 0)))[:-1]
+    h = nn.Dense(self.width, dtype=self.dtype)(before) + places.astype(self.dtype)
+    for _ in range(self.depth):
+      h = Block(self.heads, dtype=self.dtype, causal=True)(h, condition)
+    h = modulated(h, jnp.zeros(self.width), jnp.zeros(self.width))
+    return nn.Dense(self.features, kernel_init=zeros)(h)
+
+
 Denoiser = Transformer
+Conditioner = CausalTransformer
