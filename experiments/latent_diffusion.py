@@ -21,9 +21,9 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   del config.evaluation.likelihood_steps
   config.network = ml_collections.ConfigDict()
   config.network.name = 'mlp'  # or unet, transformer, of codes (H, W, C)
-  config.network.dtype = 'float32'
-  config.network.hidden = (256, 256, 256)
-  config.network.dropout = 0.0
+  config.network.dtype = 'float32'  # of the computation; bfloat16 where the hardware is made for it
+  config.network.hidden = (256, 256, 256)  # widths inside the blocks
+  config.network.dropout = 0.0  # share of features left out in training
   config.num_steps = 10_000
   config.steps_per_call = 20
   config.cpu_devices = 1

@@ -100,12 +100,16 @@ def comments(source: Path) -> dict[str, str]:
   """
   text = source.read_text()
   tree, said = ast.parse(text), {}
-  for path in imported(tree, source):
-    said |= comments(path)
+  others = {path.stem: comments(path) for path in imported(tree, source)}
+  for words in others.values():
+    said |= words
   beside, alone = comments_of_lines(text)
   for name, statement in assignments(tree):
     if called(statement.value) == 'ConfigDict':  # a section begins anew
       said = {field: words for field, words in said.items() if not field.startswith(f'{name}.')}
+    if called(statement.value) == 'get_config':  # it is the whole config of another experiment
+      other = others.get(ast.unparse(statement.value.func).partition('.')[0], {})
+      said |= {f'{name}.{field}': words for field, words in other.items()}
     above, line = [], statement.lineno - 1
     while line in alone:
       above.insert(0, alone[line])

@@ -70,7 +70,7 @@ def test_every_module_offered_is_a_network() -> None:
     (
       'dcgan',
       'Denoiser',
-      "network.name='dcgan' has no Denoiser: choose mlp or transformer or unet",
+      "network.name='dcgan' has no Denoiser: choose diffusers_unet or mlp or transformer or unet",
     ),
     (
       'unet',
@@ -86,7 +86,7 @@ def test_every_module_offered_is_a_network() -> None:
     (
       'uent',
       'Denoiser',
-      "Unknown network 'uent'. Did you mean 'unet'? Known: mlp, transformer, unet.",
+      "Unknown network 'uent'. Did you mean 'unet'? Known: diffusers_unet, mlp, transformer, unet.",
     ),
   ],
 )

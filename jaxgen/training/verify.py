@@ -70,7 +70,7 @@ def interval(config: ml_collections.ConfigDict, workdir: Path, steps: int) -> tu
   if not saved:
     raise UserError(f'{workdir} holds no checkpoint: train first, with --mode=train')
   older = [0, *saved[:-1]]
-  if config.init_from:  # the parameters that it began with are another run's
+  if config.init_from or 'autoencoder' in config:  # it began with parameters of another run
     older = saved[:-1]
   known = ' or '.join(str(saved[-1] - start) for start in reversed(older))
   if not older or (steps and saved[-1] - steps not in older):

@@ -189,8 +189,7 @@ def test_a_run_keeps_what_it_stands_on(
   finally:
     first_folder.rename(runs / 'first')
   np.testing.assert_array_equal(second.sample(3), samples)
-  output = capsys.readouterr().out
-  found = json.loads(output[output.index('{') :])
+  found = json.loads((alone / 'evaluation.json').read_text())
   made = json.loads((runs / 'first' / 'run.json').read_text())['final']
   assert found['autoencoder']['sha256'] == made['ema_sha256']
   assert found['autoencoder']['updates'] == 4
