@@ -16,7 +16,7 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config.network.depth = 2
   config.network.heads = 4
   config.optimizer = common.optimizer(
-    'adam', 1e-3, schedule='cosine', warmup_steps=200, clip_norm=1.0
+    'adam', 2e-3, schedule='cosine', warmup_steps=200, clip_norm=1.0
   )
   config.num_steps = 4000
   config.ema_decay = 0.995
