@@ -8,13 +8,13 @@ from experiments import common
 def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config = common.base('tarflow', dataset)
   config.objective.levels = 256  # of grey, to which pixels are rounded; 2 with data.binarize
-  config.objective.blocks = 4
+  config.objective.blocks = 4  # each in the other order of patches
   config.objective.patch = 4  # side of the squares of pixels that are moved together
   config.evaluation.draws = 4  # of the noise between the levels
   config.network.name = 'transformer'  # of each block
-  config.network.width = 96  # sized for a CPU: the authors take width=128, depth=4
-  config.network.depth = 2
-  config.network.heads = 4
+  config.network.width = 96  # of every patch; the authors take 128
+  config.network.depth = 2  # layers of a block; the authors take 4
+  config.network.heads = 4  # of attention
   config.optimizer = common.optimizer(
     'adam', 2e-3, schedule='cosine', warmup_steps=200, clip_norm=1.0
   )

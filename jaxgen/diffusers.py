@@ -19,9 +19,9 @@ import ml_collections
 from jaxgen import configuration, objectives, safetensors
 from jaxgen.datasets.splits import Facts
 from jaxgen.devices.parallel import TrainState
+from jaxgen.diffusers_checkpoint import fields, from_theirs
 from jaxgen.errors import UserError
 from jaxgen.model import Model
-from jaxgen.networks.diffusers_checkpoint import fields, from_theirs
 
 WEIGHTS = 'diffusion_pytorch_model.safetensors'
 SCHEDULES = {'linear': 'linear', 'squaredcos_cap_v2': 'cosine'}

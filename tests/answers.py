@@ -8,9 +8,9 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict
 
+from jaxgen import diffusers_checkpoint
 from jaxgen.features import inception, s4_legacy
 from jaxgen.features.inception_network import SIDE
-from jaxgen.networks import diffusers_checkpoint
 from jaxgen.networks.diffusers_unet import DiffusersUNet
 from tests.benchmarks import settings
 from tests.benchmarks.contender import Contender

@@ -11,8 +11,8 @@ import pytest
 
 from jaxgen import diffusers, safetensors
 from jaxgen.diffusers import WEIGHTS
+from jaxgen.diffusers_checkpoint import OLDER
 from jaxgen.errors import UserError
-from jaxgen.networks.diffusers_checkpoint import OLDER
 from jaxgen.networks.diffusers_unet import DiffusersUNet
 from tests.answers import TIMES, UNETS, stored, unet_images, unet_weights
 

@@ -18,7 +18,7 @@ MODULES = {
 FLOORS = (
   ('errors', 'commands', 'fields', 'progress', 'version'),
   ('images', 'labels', 'layers', 'metrics'),
-  ('safetensors',),
+  ('safetensors', 'diffusers_checkpoint'),
   ('export',),
   ('networks', 'features', 'datasets'),
   ('objectives',),

@@ -83,7 +83,8 @@ def prepare(builder: Any, name: str) -> None:
 
 def read_split(builder: Any, split: str, config: ml_collections.ConfigDict) -> Split:
   """One split, in memory where it fits, else read by index from its array_record files."""
-  names = tuple(getattr(builder.info.features.get('label'), 'names', None) or ())
+  features = builder.info.features
+  names = tuple(features['label'].names or ()) if 'label' in features else ()
   if builder.info.file_format.file_suffix == 'tfrecord':
     examples = decode_tfrecord(builder, split, config)
     grey_or_colour, labels = (list(column) for column in zip(*examples, strict=True))

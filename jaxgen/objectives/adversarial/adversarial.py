@@ -153,7 +153,7 @@ def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
     both = tuple(translated(pair_loss, translation, moved) for pair_loss in both)
   return game(
     players=players,
-    optimizer=optimizers_of(config),
+    optimizer=optimizers_of(config, config.objective.critic_steps),
     critic_loss=both[0],
     generator_loss=both[1],
     **hyperparameters,

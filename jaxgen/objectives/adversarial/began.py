@@ -89,7 +89,7 @@ def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
   )
   return game(
     players=players,
-    optimizer=optimizers_of(config),
+    optimizer=optimizers_of(config, config.objective.critic_steps),
     critic_loss=critic_loss,
     generator_loss=generator_loss,
     state=State(jnp.float32(0.0), partial(balance, gamma=gamma, rate=rate)),

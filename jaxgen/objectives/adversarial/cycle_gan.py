@@ -113,7 +113,7 @@ def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
 
   losses = cycle_gan_losses(generator, critic, cycle, identity)
   model = image_to_image(
-    init_players, losses, there, pair, facts.image_shape, optimizers_of(config)
+    init_players, losses, there, pair, facts.image_shape, optimizers_of(config, 1)
   )
 
   def evaluate(params: Params, example: Example, key: Key) -> Metrics:

@@ -188,15 +188,16 @@ def game_arguments(config: ml_collections.ConfigDict) -> dict[str, Any]:
   return {name: value for name, value in arguments(config.objective).items() if name != 'latent'}
 
 
-def optimizers_of(config: ml_collections.ConfigDict) -> dict[str, optax.GradientTransformation]:
+def optimizers_of(
+  config: ml_collections.ConfigDict, critic_steps: int
+) -> dict[str, optax.GradientTransformation]:
   """Both players' optimizers as a config describes them.
 
   Schedules count the generator's steps for both players, so that their warmups end together.
   """
-  steps = config.objective.get('critic_steps', 1)
   critic = config.critic_optimizer.to_dict()
-  critic['warmup_steps'] = steps * critic.get('warmup_steps', 0)
+  critic['warmup_steps'] = critic_steps * critic.get('warmup_steps', 0)
   return {
     'generator': optimizers.find_optimizer(**config.optimizer, num_steps=config.num_steps),
-    'critic': optimizers.find_optimizer(**critic, num_steps=config.num_steps * steps),
+    'critic': optimizers.find_optimizer(**critic, num_steps=config.num_steps * critic_steps),
   }

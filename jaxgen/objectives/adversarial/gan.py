@@ -52,7 +52,7 @@ def gan(config: ml_collections.ConfigDict, players: Players) -> Objective:
 
   return game(
     players=players,
-    optimizer=optimizers_of(config),
+    optimizer=optimizers_of(config, config.objective.critic_steps),
     critic_loss=discriminator_loss,
     generator_loss=generator_loss,
     **hyperparameters,

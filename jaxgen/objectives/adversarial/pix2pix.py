@@ -81,6 +81,6 @@ def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
     lambda params, x, key: generator(params['generator'], x, key),
     find_pair(config.data.pair, facts.image_shape),
     facts.image_shape,
-    optimizers_of(config),
+    optimizers_of(config, 1),
   )
   return model._replace(networks={'generator': generator.network, 'critic': critic})

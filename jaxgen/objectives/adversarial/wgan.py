@@ -62,7 +62,7 @@ def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
     hyperparameters['project'] = partial(clip_weights, window=clip)
   return game(
     players=players,
-    optimizer=optimizers_of(config),
+    optimizer=optimizers_of(config, config.objective.critic_steps),
     critic_loss=partial(critic_loss, penalty=penalty),
     generator_loss=generator_loss,
     **hyperparameters,
