@@ -8,7 +8,8 @@ __all__ = ['critic_optimizer', 'on_a_gpu', 'optimizer', 'wide']
 
 
 def on_a_gpu(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-  """An experiment's config with what all of these change."""
+  """An experiment's config with what all of these change; images are flipped in training."""
+  config.data.flip = True
   config.steps_per_call = 5
   config.log_every = 500
   config.checkpoint.every = 10_000

@@ -14,6 +14,7 @@ from experiments.papers import common
 
 def get_config(dataset: str = 'cifar10') -> ml_collections.ConfigDict:
   config = common.on_a_gpu(dcgan.get_config(dataset))
+  config.data.flip = False
   config.network.hidden = (128, 256, 512)
   config.batch_size = 128
   config.num_steps = 40_000  # a hundred epochs; the paper names no number

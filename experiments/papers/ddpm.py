@@ -1,6 +1,6 @@
 """DDPM on CIFAR-10 as in Ho et al. 2020 (app. B): FID 3.17 after 800,000 updates.
 
-The paper's network, of 35,746,307 parameters. Images are not flipped here, as the paper's are.
+The paper's network, of 35,746,307 parameters.
 """
 
 import ml_collections

@@ -1,8 +1,8 @@
 """EDM on CIFAR-10 as in Karras et al. 2022 (tables 1 and 7): FID 1.97 after 200 million images.
 
 The paper's network, DDPM++, has 55.7 M parameters; this one of the same widths, whose levels are
-halved and doubled by one matrix a pixel in place of residual blocks, has 56.1 M. Images are not
-augmented here, as the paper's are.
+halved and doubled by one matrix a pixel in place of residual blocks, has 56.1 M. Images are
+flipped, and not augmented otherwise as the paper's are.
 """
 
 import ml_collections

@@ -1,7 +1,7 @@
 """MeanFlow on CIFAR-10 as in Geng et al. 2025 (app. A): FID 2.92 by one network evaluation.
 
 The paper's network, NCSN++'s U-Net, has about 55 M parameters; this one, EDM's in `papers/edm.py`
-with a second time, has 56.5 M. Images are not augmented here.
+with a second time, has 56.5 M. Images are flipped, and not augmented otherwise.
 """
 
 import ml_collections
