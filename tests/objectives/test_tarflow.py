@@ -11,6 +11,7 @@ from scipy import stats
 
 from jaxgen.networks.transformer import CausalTransformer
 from jaxgen.objectives.base import Objective
+from jaxgen.objectives.distributions import log_normal
 from jaxgen.objectives.flow.tarflow import forward, inverse, tarflow
 from jaxgen.objectives.levels import Levels
 from tests.examples import draw, example, examples, on_one_device
@@ -59,6 +60,26 @@ def test_patches_see_those_before_them_and_the_order_turns_between_blocks() -> N
       np.testing.assert_array_equal(np.triu(jacobian, 1), 0.0)
       jacobian = jacobian[np.tril_indices(4)]
     assert (np.abs(jacobian) > 1e-7).all()
+
+
+def test_the_density_integrates_to_one() -> None:
+  """Over more than all that is ever drawn."""
+  flow, params = network(1), drawn(1, 2, 3)
+  z = jax.random.normal(jax.random.key(0), (20_000, 2, 1))
+  x = np.asarray(jax.jit(jax.vmap(lambda z: inverse(flow, params, z)))(z))[..., 0]
+  reach = 0.2 * (x.max(0) - x.min(0))
+  lines = np.linspace(x.min(0) - reach, x.max(0) + reach, 600, dtype=np.float32).T
+  plane = np.stack(np.meshgrid(*lines), axis=-1).reshape(-1, 2, 1)
+
+  def density(x: jax.Array) -> jax.Array:
+    z, log_determinant = forward(flow, params, x)
+    return jnp.exp(log_normal(z, jnp.zeros_like(z), jnp.zeros_like(z)) + log_determinant)
+
+  p = np.asarray(jax.jit(jax.vmap(density))(plane), np.float64)
+  area = np.diff(lines[:, :2]).prod()
+  assert p.sum() * area == pytest.approx(1.0, abs=0.005)
+  gaussian = stats.norm.pdf(plane).prod((1, 2))
+  assert np.abs(p - gaussian).sum() * area > 0.1  # for it is another one
 
 
 def model(shape: tuple[int, int, int], levels: Levels, **fields: Any) -> Objective:
