@@ -161,6 +161,9 @@ def test_the_error_of_a_few_sets_is_the_root_mean_square_of_theirs() -> None:
   many = [Number(protocol, float(value), 9.0) for value in range(5)]
   assert real._mean(many).standard_error == pytest.approx(np.std(range(5), ddof=1))
   assert (real._mean(many).value, real._mean(many).sets) == (2.0, 5)
+  one, two = Number(protocol, 1.0), Number(protocol, 3.0)
+  assert real._mean([one]).standard_error is None  # of which nothing is known
+  assert real._mean([one, two]).standard_error == pytest.approx(np.sqrt(2.0))
 
 
 def test_the_inception_scores_parts_follow_the_samples_seed() -> None:
