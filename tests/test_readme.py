@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from jaxgen import configuration
-from jaxgen.main import main
+from jaxgen.main import default_workdir, main
 from tests.examples import TINY
 
 ROOT = Path(__file__).parent.parent
@@ -60,8 +60,11 @@ def trainings(page: str) -> list[list[str]]:
 def shortened(flags: list[str]) -> list[str]:
   """A training on digits that takes seconds."""
   flags = [flag.replace(':mnist', ':digits') for flag in flags]
-  config = configuration.execute(str(ROOT / flags[0].removeprefix('--config=')))
+  source = flags[0].removeprefix('--config=')
+  config = configuration.execute(source)
   known = dict(configuration.flatten(config.to_dict()))
+  if not any(flag.startswith('--workdir') for flag in flags):
+    flags.append(f'--workdir={default_workdir(source, config)}')  # that of the command as it is
   return flags + [f'--config.{name}={value}' for name, value in SHORT.items() if name in known]
 
 
