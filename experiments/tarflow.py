@@ -15,6 +15,7 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config.network.width = 96  # of every patch; the authors take 128
   config.network.depth = 2  # layers of a block; the authors take 4
   config.network.heads = 4  # of attention
+  config.network.remat = False  # whether blocks are computed twice, where memory is short
   config.optimizer = common.optimizer(
     'adam', 2e-3, schedule='cosine', warmup_steps=200, clip_norm=1.0
   )

@@ -24,6 +24,7 @@ EXPERIMENTS = sorted(
 )
 
 DEAR = ('vdm',)  # to compile: they do not stand for their family
+QUICK = ('adversarial', 'diffusion', 'linear', 'variational')  # families that tests see by default
 
 # What makes an experiment's model tiny, where its config has the field.
 TINY = {
@@ -116,9 +117,9 @@ def one_of_each(kind: Callable[[Path], str]) -> list[Path]:
 
 
 def one_of_each_objective() -> list[Any]:
-  """An experiment of each objective as a parameter; of one a family by default, else when slow."""
-  families = one_of_each(family_of)
+  """An experiment of each objective as a parameter; by default of the QUICK families, one each."""
+  quick = [path for path in one_of_each(family_of) if family_of(path) in QUICK]
   return [
-    pytest.param(path, id=path.stem, marks=[] if path in families else pytest.mark.slow)
+    pytest.param(path, id=path.stem, marks=[] if path in quick else pytest.mark.slow)
     for path in one_of_each(objective_of)
   ]

@@ -34,9 +34,10 @@ def test_the_mean_of_parts_is_that_of_the_whole_and_each_keeps_its_place(devices
   np.testing.assert_allclose(own, values.sum(-1), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   'experiment',
-  [pytest.param(e, marks=[] if e == 'wgan' else pytest.mark.slow) for e in EXPERIMENTS],
+  EXPERIMENTS,
 )
 def test_an_accumulated_update_is_the_update(experiment: str) -> None:
   """Two updates in four parts each: state and metrics are those of undivided ones, to rounding."""

@@ -50,6 +50,7 @@ def test_operations_are_those_of_the_textbook() -> None:
   assert flops.count(convolution, image, kernel) == 2 * 8 * 8 * 9 * 4 * 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', sorted(settings.SETTINGS))
 def test_both_sides_of_a_row_train_networks_of_one_size(name: str) -> None:
   ours = jaxgen_side.build(answers.few(name, 'training'))

@@ -73,6 +73,7 @@ def model_of(experiment: str) -> Model:
   return Model(config, objective, facts((8, 8, 1)), initial_state(objective, 0))
 
 
+@pytest.mark.slow
 def test_ten_lines_of_plain_flax_call_the_network(tmp_path: Path) -> None:
   model = model_of('ddpm')
   key = jax.random.key(0)  # the network's last layer starts at zero

@@ -17,7 +17,13 @@ from jaxgen.theory.page import heading, markdown, number, page
 
 FOLDER = Path(__file__).parent.parent / 'experiments' / 'theory'
 NAMES = sorted(path.stem for path in FOLDER.glob('*.py'))
-DEAR = ('linear_vae', 'score_rate')  # to compile
+DEAR = (
+  'em_monotone',
+  'kantorovich_rubinstein',
+  'linear_vae',
+  'score_matching',
+  'score_rate',
+)  # to compile
 
 
 @pytest.mark.parametrize(

@@ -160,6 +160,7 @@ class CausalTransformer(nn.Module):
     width: of a token, a multiple of 4 and of `heads`.
     depth: blocks.
     heads: of attention.
+    remat: whether training computes the inside of every block twice, rather than keep it.
     dtype: of the computation; parameters, normalisation and output are float32.
   """
 
@@ -167,6 +168,7 @@ class CausalTransformer(nn.Module):
   width: int = 128
   depth: int = 4
   heads: int = 4
+  remat: bool = False
   dtype: Any = jnp.float32
 
   @nn.compact
@@ -182,7 +184,8 @@ class CausalTransformer(nn.Module):
     before = jnp.pad(x, ((1, 0), (0, 0)))[:-1]
     h = nn.Dense(self.width, dtype=self.dtype)(before) + places.astype(self.dtype)
     for _ in range(self.depth):
-      h = Block(self.heads, dtype=self.dtype, causal=True)(h, condition)
+      block = Block(self.heads, dtype=self.dtype, causal=True)
+      h = call(block, self.remat, h, condition)
     h = modulated(h, jnp.zeros(self.width), jnp.zeros(self.width))
     return nn.Dense(self.features, kernel_init=zeros)(h)
 

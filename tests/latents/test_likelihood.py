@@ -115,6 +115,7 @@ def test_a_decoder_with_noise_under_the_prior_of_its_codes() -> None:
   assert float(found(KEY)) == pytest.approx(law.logpdf(X), abs=0.2)
 
 
+@pytest.mark.slow
 def test_estimates_of_a_trained_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
   """Of probabilistic PCA, which knows its own, image by image."""
   named = train('probabilistic_pca', tmp_path, 'batch_size=1200', 'objective.latent=2')

@@ -225,7 +225,7 @@ def rates(optimizer: optax.GradientTransformation, count: int) -> np.ndarray:
 def test_both_players_rates_follow_one_schedule(warmup: int) -> None:
   """The critic's counts its own updates, of which each update of the generator holds three."""
   config = experiment(critic_steps=3, schedule='cosine', warmup_steps=warmup)
-  optimizer = optimizers_of(config)
+  optimizer = optimizers_of(config, 3)
   t = np.arange(12) / 3  # in updates of the generator, of which there are four
   decay = 0.5 * (1 + np.cos(np.pi * (t - warmup) / (4 - warmup)))
   expected = np.where(t < warmup, t / max(warmup, 1), decay)
@@ -236,7 +236,7 @@ def test_both_players_rates_follow_one_schedule(warmup: int) -> None:
 def test_players_have_rates_of_their_own() -> None:
   config = experiment()
   config.critic_optimizer.learning_rate = 0.25
-  optimizer = optimizers_of(config)
+  optimizer = optimizers_of(config, 1)
   np.testing.assert_allclose(rates(optimizer['critic'], 2), 0.25)
   np.testing.assert_allclose(rates(optimizer['generator'], 2), 1.0)
 

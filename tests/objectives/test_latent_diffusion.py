@@ -166,6 +166,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
   jax.clear_caches()
 
 
+@pytest.mark.slow
 def test_a_run_keeps_what_it_stands_on(
   runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -197,6 +198,7 @@ def test_a_run_keeps_what_it_stands_on(
   assert found['cost']['network_evaluations_per_sample'] == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ('fields', 'message'),
   [

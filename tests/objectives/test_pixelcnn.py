@@ -110,6 +110,7 @@ def test_samples_are_as_frequent_as_they_are_probable(
   assert p.max() > 2 / len(images)
 
 
+@pytest.mark.slow
 def test_it_learns_what_pixels_have_to_do_with_each_other() -> None:
   """Of a chain, in which each pixel repeats the last with probability 0.9, down to its entropy."""
   shape, levels = (2, 3, 1), Levels(2)

@@ -131,6 +131,7 @@ def test_codes_are_decoded_to_their_images() -> None:
   np.testing.assert_allclose(jax.jit(objective.decode)(params, code, key), image, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_it_learns_gaussian_pixels_down_to_their_entropy() -> None:
   """Of two that have to do with each other, rounded to levels."""
   levels, spread, rho = Levels(33), 0.25, 0.9

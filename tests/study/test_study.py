@@ -24,6 +24,7 @@ from jaxgen.study import cells, plan
 from jaxgen.study.__main__ import main
 from jaxgen.training.workdir import claim
 
+pytestmark = pytest.mark.slow  # they start processes that train
 ROOT = Path(__file__).parents[2]
 SMALL = {
   'num_steps': 8,
@@ -125,7 +126,6 @@ def test_the_table_has_the_numbers_of_the_cells(made: Made) -> None:
   assert row['groups']['rate=0.001']['mean'] == pytest.approx(work)
 
 
-@pytest.mark.slow
 def test_a_cell_is_the_command_line_that_it_names(made: Made, tmp_path: Path) -> None:
   """Run by hand, it gives the same bits, whose hash is in run.json, evaluation and study."""
   study = json.loads((made.folder / plan.FILE).read_text())
