@@ -12,7 +12,7 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config.objective.name = 'cycle_gan'  # a module of jaxgen.objectives
   config.objective.cycle = 10.0  # lambda
   config.objective.identity = 0.0  # of a picture that is already there; 0.5 lambda keeps colours
-  del config.network.dropout
+  config.network.dropout = 0.0  # of features; the paper has no noise
   config.network.channels = 16  # of the first level
   config.batch_size = 16  # the paper's is 1
   config.critic_network.hidden = (32, 64)

@@ -31,6 +31,13 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile('tests')
 
 
+@pytest.fixture(autouse=True, scope='module')
+def compiled_code_is_let_go() -> Iterator[None]:
+  """After each file, for a process that holds that of all files is stopped by the system."""
+  yield
+  jax.clear_caches()
+
+
 @pytest.fixture
 def compiled_as_users_do() -> Iterator[None]:
   """For tests that compute for minutes, where what was saved in compiling is lost."""

@@ -107,7 +107,8 @@ def test_commands_run_in_their_order(clone: Path, monkeypatch: pytest.MonkeyPatc
     if any('their_samples.npz' in flag for flag in flags):
       shutil.copy(clone / 'runs/mine/samples.npz', clone / 'their_samples.npz')
     monkeypatch.setattr(sys, 'argv', [module, *flags])
-    monkeypatch.delitem(sys.modules, module, raising=False)  # or runpy warns
+    for name in (module, f'{module}.__main__'):
+      monkeypatch.delitem(sys.modules, name, raising=False)  # or runpy warns
     with pytest.raises(SystemExit) as ended:
       runpy.run_module(module, run_name='__main__', alter_sys=True)
     assert not ended.value.code, command

@@ -125,7 +125,7 @@ def test_mnist_behaves_as_it_must(figure: Callable[[str], None]) -> None:
   if 'TFDS_DATA_DIR' not in os.environ:
     pytest.skip('TFDS_DATA_DIR does not name a folder with MNIST prepared by tensorflow-datasets')
   dataset = datasets.load(load_config('experiments/vae.py:mnist', None, []).data)
-  train, (test, test_labels) = dataset.train.images, dataset.test
+  train, (test, test_labels, *_) = dataset.train.images, dataset.test
   features = classifier.build(*labelled(dataset))
   figure(f'classifier: {features.accuracy:.2%} of the test images right')
   assert features.accuracy >= 0.992
