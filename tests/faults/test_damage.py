@@ -179,6 +179,7 @@ def test_garbled_files_only_raise_user_errors(
     checkpoint.restore(folder, STATE)
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_an_older_step_to_the_same_end(
   tmp_path: Path, reference: Callable[[str], Path]
 ) -> None:

@@ -44,6 +44,7 @@ def assert_clear_error(code: int, text: str, *expected: str) -> None:
     assert part in text
 
 
+@pytest.mark.slow
 def test_files_that_may_not_grow_stop_the_run_and_lose_nothing(tmp_path: Path) -> None:
   workdir, output = tmp_path / 'run', tmp_path / 'output'
   process = Process(output, command('vae', workdir, **WIDE))

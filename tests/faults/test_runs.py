@@ -100,6 +100,7 @@ SURROUNDINGS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('surroundings', SURROUNDINGS)
 def test_strange_surroundings_are_survived(surroundings: str, tmp_path: Path) -> None:
   environment = {k: v for k, v in os.environ.items() if k != 'JAX_COMPILATION_CACHE_DIR'}

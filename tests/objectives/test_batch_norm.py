@@ -79,6 +79,7 @@ def dcgan_config() -> Any:
   return config
 
 
+@pytest.mark.slow
 def test_standing_statistics_are_the_moments_under_the_weights_as_they_are() -> None:
   """Of the first layer, which sees the projected latents: by numpy over the latents themselves."""
   found = room.players_of(dcgan_config(), facts(SHAPE))

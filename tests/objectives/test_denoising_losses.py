@@ -149,6 +149,7 @@ def test_networks_see_unit_variance_at_any_noise_where_asked(path: str) -> None:
     np.testing.assert_allclose(found, levels.mean(), rtol=0.05)
 
 
+@pytest.mark.slow
 def test_any_prediction_under_one_weighting_is_one_loss() -> None:
   """Of denoisers that see the same y, weights on x_0 make the same loss, to rounding."""
   found = [
