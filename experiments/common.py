@@ -51,20 +51,26 @@ def base(objective: str, dataset: str) -> ml_collections.ConfigDict:
   # and with a minus before the name, higher; '' keeps the last ones only
   config.checkpoint.best = 'score/fid'
 
-  config.evaluation = ml_collections.ConfigDict()
-  config.evaluation.every = 1000  # updates; 0: only at the end
-  config.evaluation.batch_size = 100  # images a device takes at once
-  config.evaluation.validation_images = 1000  # looked at during training
-  config.evaluation.training_samples = 1000  # scored during training; 0: none
-  config.evaluation.num_samples = 1000  # that --mode=evaluate draws and scores; 0: none
+  config.evaluation = evaluation()
+  return config
+
+
+def evaluation() -> ml_collections.ConfigDict:
+  """What is looked at, in training and after it."""
+  section = ml_collections.ConfigDict()
+  section.every = 1000  # updates; 0: only at the end
+  section.batch_size = 100  # images a device takes at once
+  section.validation_images = 1000  # looked at during training
+  section.training_samples = 1000  # scored during training; 0: none
+  section.num_samples = 1000  # that --mode=evaluate draws and scores; 0: none
   # Sets of samples that --mode=evaluate draws: of one trained model, so that their spread says
   # nothing of the spread over training seeds.
-  config.evaluation.seeds = 1
-  config.evaluation.classifier_weights = ''  # a file, in place of the data's own classifier
-  config.evaluation.inception_weights = ''  # a file, for distances in inception's features too
+  section.seeds = 1
+  section.classifier_weights = ''  # a file, in place of the data's own classifier
+  section.inception_weights = ''  # a file, for distances in inception's features too
   # A file, for the distance of one report; see jaxgen/evaluation/README.md.
-  config.evaluation.s4_legacy_weights = ''
-  return config
+  section.s4_legacy_weights = ''
+  return section
 
 
 def optimizer(name: str, learning_rate: float, **fields: float) -> ml_collections.ConfigDict:
