@@ -1,30 +1,77 @@
-"""Every experiment of the folder above at one budget of updates, three seeds each.
+"""Every experiment of the folder above at one budget of work, three seeds each.
 
 But for latent_diffusion.py, which begins with another run.
 
-The budget is too small for most of them: the page is a map of what there is, at equal numbers of
-updates, with the time and the work that each took. Digits: 300 updates, three runs of ten seconds
-to five minutes an experiment. MNIST: 1,000 updates, runs of a minute to an hour, for DDPM's own
-sampler, a day on two CPU cores.
+MNIST: as many updates as one core of a CPU (AMD EPYC with AVX-512, 2026-11-26, JAX 0.10.2) makes in
+MINUTES, compilation left out, so that a network that costs more is trained less; which device makes
+them is of no matter then. Ten hours on two cores. Digits: 300 updates each, three runs of ten
+seconds to five minutes an experiment. The budget is too small for most: the page is a map of what
+there is.
 """
-
-from pathlib import Path
 
 import ml_collections
 
 from experiments.studies import common
 
-FOLDER = Path(__file__).parents[1]
-OTHERS = 'common', 'latent_diffusion'
-EXPERIMENTS = sorted(path.stem for path in FOLDER.glob('*.py') if path.stem not in OTHERS)
+MINUTES = 5
+UPDATES_PER_SECOND = {
+  'acgan': 6.2,
+  'autoencoder': 440,
+  'began': 85,
+  'biggan': 3.8,
+  'cgan': 33,
+  'cycle_gan': 9.5,
+  'dcgan': 4.9,
+  'ddpm': 6.3,
+  'denoising_autoencoder': 370,
+  'edm': 6.0,
+  'energy': 17,
+  'flow_matching': 6.3,
+  'flow_posterior': 330,
+  'gan': 53,
+  'gaussian_mixture': 0.97,
+  'guided': 6.2,
+  'hierarchical_vae': 250,
+  'hinge_gan': 7.3,
+  'improved_ddpm': 5.9,
+  'iwae': 440,
+  'jem': 16,
+  'lsgan': 7.5,
+  'mean_flow': 4.6,
+  'ncsn': 5.9,
+  'non_amortized': 200,
+  'pix2pix': 3.9,
+  'pixelcnn': 1.3,
+  'probabilistic_pca': 220,
+  'projection_gan': 7.2,
+  'r3gan': 1.6,
+  'score_sde': 6.0,
+  'tarflow': 3.3,
+  'transformer': 3.0,
+  'vae': 400,
+  'vdm': 4.2,
+  'vq_vae': 11,
+  'wgan': 52,
+  'wgan_gp': 38,
+}
 
 
 def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
+  def steps(name: str) -> int:  # in hundreds, as they are logged
+    wanted = 60 * MINUTES * UPDATES_PER_SECOND[name]
+    return 300 if dataset == 'digits' else max(100, round(wanted / 100) * 100)
+
   return common.study(
-    'Atlas: every experiment at one budget of updates',
-    models={name: common.model(name, dataset) for name in EXPERIMENTS},
-    overrides={'num_steps': 300 if dataset == 'digits' else 1000, 'log_every': 100},
-    numbers=('fid_classifier', 'coverage_classifier', 'class_kl_corrected_nats_classifier'),
-    x='training_seconds',
-    log=('training_seconds', 'fid_classifier'),
+    'Atlas: every experiment at one budget of work',
+    models={
+      name: common.model(name, dataset, num_steps=steps(name)) for name in UPDATES_PER_SECOND
+    },
+    overrides={'log_every': 100},
+    numbers=(
+      *('fid_classifier', 'precision_classifier', 'recall_classifier', 'coverage_classifier'),
+      *('class_kl_corrected_nats_classifier', 'network_evaluations_per_sample'),
+      'seconds_per_1000_samples',
+    ),
+    x='model',
+    log=('fid_classifier',),
   )

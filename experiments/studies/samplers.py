@@ -12,7 +12,7 @@ import ml_collections
 from experiments.studies import common
 
 SAMPLERS = (
-  *('dpm_solver_2m', 'dpm_solver_2s', 'heun', 'ddim', 'ancestral', 'euler_maruyama'),
+  *('dpm_solver_2m', 'dpm_solver_2s', 'unipc', 'heun', 'ddim', 'ancestral', 'euler_maruyama'),
   'langevin',
 )
 
