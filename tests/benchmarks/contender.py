@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 INSTALL = 'pip install --no-deps -r tests/benchmarks/peers.txt'
@@ -75,10 +76,17 @@ class Measure(NamedTuple):
   contenders: dict[str, Contender]
 
 
+def has_accelerator() -> bool:
+  """Whether there is a GPU, found without starting JAX in this process."""
+  return any(Path('/dev').glob('nvidia[0-9]*'))
+
+
 def missing(side: str, variant: tuple[str, ...] = ()) -> list[str]:
   """What this side needs in this variant, and is not installed."""
   absent = [name for name in NEEDS[side] if importlib.util.find_spec(name) is None]
   compilers = os.environ.get('CXX', 'g++'), 'clang++'
+  if has_accelerator():  # for which C is enough
+    compilers += os.environ.get('CC', 'gcc'), 'cc', 'clang'
   if 'compile' in variant and not any(map(shutil.which, compilers)):
     absent.append('a C++ compiler, such as g++,')
   return absent

@@ -1,6 +1,5 @@
 """diffusers: its U-Net near in size, trained in a plain loop, sampled through its own pipelines."""
 
-import os
 from functools import partial
 
 import ml_collections
@@ -17,8 +16,7 @@ from tests.benchmarks.pytorch_side import peak_megabytes as peak_megabytes
 
 def build(contender: Contender) -> Work:
   """The work of a contender."""
-  torch.manual_seed(0)
-  torch.set_num_threads(len(os.sched_getaffinity(0)))
+  pytorch_side.begin()
   config = configuration.load(contender.source, None, contender.overrides)
   work = {'training': training, 'forward': forward, 'sampling': sampling}
   return work[contender.work](config, contender)

@@ -1,5 +1,6 @@
 """Times contenders in turns, so that whatever else the machine does hits all of them alike."""
 
+import contextlib
 import json
 import os
 import resource
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 from tests.benchmarks.contender import Contender, Measure, missing
 
 STATISTICS = Path('/proc/stat')
+WORKER = 'tests.benchmarks.worker'
 
 
 class Failed(Exception):
@@ -68,14 +70,19 @@ def ratio(a: Timing, b: Timing) -> float:
 class Worker:
   """A contender's process, idle but for `seconds`."""
 
-  def __init__(self, contender: Contender) -> None:
+  def __init__(self, contender: Contender, *arguments: str, module: str = WORKER) -> None:
     """Returns when the first unit is done.
+
+    Args:
+      contender: what the process is to do.
+      arguments: further ones of its command line.
+      module: whose `main` it runs.
 
     Raises:
       Failed: it never was.
     """
     self.errors = tempfile.TemporaryFile('w+')  # noqa: SIM115  # closed by close()
-    command = [sys.executable, '-m', 'tests.benchmarks.worker', contender.dumps()]
+    command = [sys.executable, '-m', module, contender.dumps(), *arguments]
     began = time.perf_counter()
     self.process = subprocess.Popen(
       command,
@@ -103,16 +110,22 @@ class Worker:
       raise Failed(f'exit code {self.process.returncode}: {written[-1]}')
     return json.loads(line)
 
+  def ask(self, line: Any) -> dict[str, Any]:
+    """What the process answers to a line. Raises Failed if it has ended."""
+    with contextlib.suppress(BrokenPipeError):  # why it ended is in its errors
+      print(line, file=self.process.stdin, flush=True)
+    return self.answer()
+
   def seconds(self, units: int) -> float:
     """How long so many units take."""
-    print(units, file=self.process.stdin, flush=True)
-    self.last = self.answer()
+    self.last = self.ask(units)
     self.computed.append(self.last['cpu_seconds'] / units / self.about['steps'])
     return self.last['seconds']
 
   def close(self) -> None:
     """Ends the process."""
-    self.process.stdin.close()
+    with contextlib.suppress(BrokenPipeError):
+      self.process.stdin.close()
     self.process.wait()
     self.process.stdout.close()
     self.errors.close()

@@ -25,12 +25,18 @@ IMAGES = 60_000  # in memory, as many as MNIST has
 
 def build(contender: Contender) -> Work:
   """The work of a contender, on the devices that it names, compiled anew."""
+  config = configured(contender)
+  work = {'training': training, 'forward': forward, 'sampling': sampling, 'features': features}
+  return work[contender.work](config, contender.image_shape)
+
+
+def configured(contender: Contender) -> ml_collections.ConfigDict:
+  """A contender's config; from here on, JAX has as many virtual devices as it wants."""
   config = configuration.load(contender.source, None, contender.overrides)
   if jax.config.jax_num_cpu_devices < 1:
     devices = contender.devices or parallel.cpu_devices(config)
     jax.config.update('jax_num_cpu_devices', devices)
-  work = {'training': training, 'forward': forward, 'sampling': sampling, 'features': features}
-  return work[contender.work](config, contender.image_shape)
+  return config
 
 
 def device() -> str:

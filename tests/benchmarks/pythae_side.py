@@ -1,10 +1,8 @@
 """pythae: its VAE with encoder and decoder of the config's widths, trained in a plain loop."""
 
 import math
-import os
 
 import ml_collections
-import torch
 from pythae.models import VAE, VAEConfig
 from pythae.models.base.base_utils import ModelOutput
 from pythae.models.nn import BaseDecoder, BaseEncoder
@@ -43,8 +41,7 @@ class Decoder(BaseDecoder):
 
 def build(contender: Contender) -> Work:
   """The work of a contender: training."""
-  torch.manual_seed(0)
-  torch.set_num_threads(len(os.sched_getaffinity(0)))
+  pytorch_side.begin()
   config: ml_collections.ConfigDict = configuration.load(
     contender.source, None, contender.overrides
   )

@@ -26,11 +26,18 @@ IMAGES = 60_000
 
 def build(contender: Contender) -> Work:
   """The work of a contender, on a GPU where there is one."""
-  torch.manual_seed(0)
-  torch.set_num_threads(len(os.sched_getaffinity(0)))
+  begin()
   config = configuration.load(contender.source, None, contender.overrides)
   work = {'training': training, 'forward': forward, 'sampling': sampling, 'features': features}
   return work[contender.work](config, contender)
+
+
+def begin() -> None:
+  """Seeds everything, takes all cores, and multiplies on a GPU as JAX does there."""
+  torch.manual_seed(0)
+  torch.set_num_threads(len(os.sched_getaffinity(0)))
+  if device().type == 'cuda':  # products of float32 in TF32, which PyTorch takes unasked in
+    torch.set_float32_matmul_precision('high')  # convolutions only
 
 
 def device() -> torch.device:
@@ -81,16 +88,20 @@ def place(network: nn.Module, variant: tuple[str, ...]) -> nn.Module:
 
 
 def batches(contender: Contender, size: int) -> Callable[[], Tensor]:
-  """Draws (size, C, H, W) uint8 at random from images that lie on the device."""
+  """Draws (size, C, H, W) uint8 at random from random images that lie on the device."""
   height, width, colours = contender.image_shape
-  images = torch.randint(0, 256, (IMAGES, colours, height, width), dtype=torch.uint8)
-  images = images.to(device())
-  order, place = torch.randperm(IMAGES, device=device()), 0
+  return shuffled(torch.randint(0, 256, (IMAGES, colours, height, width), dtype=torch.uint8), size)
+
+
+def shuffled(images: Tensor, size: int) -> Callable[[], Tensor]:
+  """Draws `size` images at a time, on the device, each of them once an epoch."""
+  images, count = images.to(device()), len(images)
+  order, place = torch.randperm(count, device=device()), 0
 
   def draw() -> Tensor:
     nonlocal place
-    if place + size > IMAGES:
-      order[:] = torch.randperm(IMAGES, device=device())
+    if place + size > count:
+      order[:] = torch.randperm(count, device=device())
       place = 0
     place += size
     return images[order[place - size : place]]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks import settings, tables
-from tests.benchmarks.contender import INSTALL, NEEDS, Measure, missing
+from tests.benchmarks.contender import INSTALL, NEEDS, Measure, has_accelerator, missing
 from tests.benchmarks.interleave import Failed, Neighbours, measure
 from tests.benchmarks.startup import EXPERIMENTS, starts
 
@@ -40,12 +40,7 @@ def parser() -> argparse.ArgumentParser:
   return result
 
 
-def has_accelerator() -> bool:
-  """Whether there is a GPU, found without starting JAX in this process."""
-  return any(Path('/dev').glob('nvidia[0-9]*'))
-
-
-def surroundings() -> dict[str, Any]:
+def surroundings(benchmark: str = 'throughput') -> dict[str, Any]:
   """What the numbers depend on."""
   versions = {}
   for name in LIBRARIES:
@@ -55,7 +50,7 @@ def surroundings() -> dict[str, Any]:
       versions[name] = None
   return {
     'date': datetime.datetime.now(datetime.UTC).date().isoformat(),
-    'command': ' '.join(['python -m tests.benchmarks.throughput', *sys.argv[1:]]),
+    'command': ' '.join([f'python -m tests.benchmarks.{benchmark}', *sys.argv[1:]]),
     'cpu': processor(),
     'cores': len(os.sched_getaffinity(0)),
     'load_before': os.getloadavg()[0],

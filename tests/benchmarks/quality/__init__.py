@@ -1,0 +1,1 @@
+"""Minutes until samples are good, beside what a user would pick instead."""
