@@ -15,6 +15,8 @@ NEEDS = {
   'diffusers': ('torch', 'diffusers'),
   'pythae': ('torch', 'pythae'),
 }
+# Matrices multiplied at once to see the most that a device can do, and their side.
+PRODUCTS, PRODUCTS_ON_CPU = (8, 4096), (1, 1024)
 
 
 class Contender(NamedTuple):
@@ -22,7 +24,7 @@ class Contender(NamedTuple):
 
   Attributes:
     side: the module `tests.benchmarks.<side>_side` that builds it.
-    work: training, forward, sampling or features.
+    work: training, forward, sampling, features or ceiling.
     source: the experiment, as --config takes it.
     overrides: further fields of its config, as the command line takes them.
     image_shape: (H, W, C) of the images, which are random bytes.
@@ -70,10 +72,14 @@ class Work(NamedTuple):
 
 
 class Measure(NamedTuple):
-  """A comparison: contenders by label, the first of them jaxgen as its experiment configures it."""
+  """A comparison: contenders by label, the first of them jaxgen as its experiment configures it.
+
+  Where `alone`, one ends before the next begins, as they have no room beside each other.
+  """
 
   name: str
   contenders: dict[str, Contender]
+  alone: bool = False
 
 
 def has_accelerator() -> bool:

@@ -67,8 +67,7 @@ def training(config: ml_collections.ConfigDict, contender: Contender) -> Work:
       predicted = model(scheduler.add_noise(x, noise, t), t).sample
     descend(functional.mse_loss(predicted.float(), noise))
 
-  compiled = 'compile' in contender.variant
-  operations = 0.0 if compiled else pytorch_side.counted(once) / config.batch_size
+  operations = pytorch_side.counted(once, contender.variant) / config.batch_size
   return Work(
     pytorch_side.repeat(once),
     1,
@@ -91,7 +90,7 @@ def forward(config: ml_collections.ConfigDict, contender: Contender) -> Work:
     with torch.autocast(t.device.type, torch.bfloat16, enabled='bf16' in contender.variant):
       model(images.to(t.device).float() / 127.5 - 1.0, t).sample.float().cpu()
 
-  operations = 0.0 if 'compile' in contender.variant else pytorch_side.counted(once) / size
+  operations = pytorch_side.counted(once, contender.variant) / size
   parameters = pytorch_side.count(model)
   return Work(pytorch_side.repeat(once), 1, size, parameters, operations, pytorch_side.name())
 

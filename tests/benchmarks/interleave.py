@@ -1,5 +1,6 @@
 """Times contenders in turns, so that whatever else the machine does hits all of them alike."""
 
+import collections
 import contextlib
 import json
 import os
@@ -139,6 +140,11 @@ def measure(
   Returns:
     Timings by label, and reasons by label where there is none.
   """
+  if compared.alone and len(compared.contenders) > 1:
+    each = [compared._replace(contenders={k: v}) for k, v in compared.contenders.items()]
+    parts = zip(*(measure(one, seconds, rounds) for one in each), strict=True)
+    found, why = (dict(collections.ChainMap(*reversed(part))) for part in parts)
+    return found, why
   workers: dict[str, Worker] = {}
   absent: dict[str, str] = {}
   try:

@@ -18,7 +18,7 @@ from jaxgen.features import classifier
 from jaxgen.images import from_uint8
 from jaxgen.networks import find_network
 from jaxgen.objectives import base
-from tests.benchmarks.contender import Contender, Work
+from tests.benchmarks.contender import PRODUCTS, PRODUCTS_ON_CPU, Contender, Work
 
 IMAGES = 60_000  # in memory, as many as MNIST has
 
@@ -26,8 +26,8 @@ IMAGES = 60_000  # in memory, as many as MNIST has
 def build(contender: Contender) -> Work:
   """The work of a contender, on the devices that it names, compiled anew."""
   config = configured(contender)
-  work = {'training': training, 'forward': forward, 'sampling': sampling, 'features': features}
-  return work[contender.work](config, contender.image_shape)
+  kinds = training, forward, sampling, features, ceiling
+  return {kind.__name__: kind for kind in kinds}[contender.work](config, contender.image_shape)
 
 
 def configured(contender: Contender) -> ml_collections.ConfigDict:
@@ -141,6 +141,20 @@ def features(config: ml_collections.ConfigDict, shape: tuple[int, int, int]) -> 
     flops.count(network.apply, params, images[:1]),
     device(),
   )
+
+
+def ceiling(config: ml_collections.ConfigDict, shape: tuple[int, int, int]) -> Work:
+  """Products of large matrices of the config's numbers; a unit is a batch of them."""
+  del shape
+  count, side = PRODUCTS_ON_CPU if jax.default_backend() == 'cpu' else PRODUCTS
+  keys = jax.random.split(jax.random.key(0))
+  a, b = (jax.random.normal(key, (count, side, side), config.network.dtype) for key in keys)
+  multiply = jax.jit(jnp.matmul)
+
+  def run(units: int) -> None:
+    jax.block_until_ready([multiply(a, b) for _ in range(units)][-1])
+
+  return Work(run, 1, count, 0, flops.count(jnp.matmul, a, b) / count, device())
 
 
 def repeat(chunks: Callable[[], Iterator[Any]]) -> Callable[[int], None]:

@@ -19,7 +19,7 @@ from jaxgen import configuration
 from tests.benchmarks import torch_networks as networks
 from tests.benchmarks import torch_steps as steps
 from tests.benchmarks.batch_unet import BatchUNet
-from tests.benchmarks.contender import Contender, Work
+from tests.benchmarks.contender import PRODUCTS, PRODUCTS_ON_CPU, Contender, Work
 
 IMAGES = 60_000
 
@@ -28,8 +28,8 @@ def build(contender: Contender) -> Work:
   """The work of a contender, on a GPU where there is one."""
   begin()
   config = configuration.load(contender.source, None, contender.overrides)
-  work = {'training': training, 'forward': forward, 'sampling': sampling, 'features': features}
-  return work[contender.work](config, contender)
+  kinds = training, forward, sampling, features, ceiling
+  return {kind.__name__: kind for kind in kinds}[contender.work](config, contender)
 
 
 def begin() -> None:
@@ -73,7 +73,7 @@ def denoiser(config: ml_collections.ConfigDict, contender: Contender) -> nn.Modu
   if 'batch_unet' in contender.variant:
     network = BatchUNet(colours, config.network.channels)
   else:
-    unused = ('name', 'dtype', 'dropout', 'remat')
+    unused = ('name', 'dtype', 'dropout', 'remat', 'conditioning', 'clock')
     fields = {k: v for k, v in config.network.items() if k not in unused}
     network = networks.UNet(colours, **fields)
   return place(network, contender.variant)
@@ -133,16 +133,24 @@ def training(config: ml_collections.ConfigDict, contender: Contender) -> Work:
     with torch.autocast(device().type, torch.bfloat16, enabled='bf16' in variant):
       step(x)
 
-  operations = counted(once) if 'compile' not in variant else 0.0
-  return Work(
-    repeat(once), 1, config.batch_size, count(*modules), operations / config.batch_size, name()
-  )
+  operations = counted(once, variant) / config.batch_size
+  return Work(repeat(once), 1, config.batch_size, count(*modules), operations, name())
 
 
-def counted(once: Callable[[], None]) -> float:
-  """Operations of one call, which runs; only attention made of matrix products is counted."""
-  with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+def counted(once: Callable[[], None], variant: tuple[str, ...] = ()) -> float:
+  """Operations of one call, which runs; only attention made of matrix products is counted.
+
+  What is compiled runs as it was before. Its memory can be forgotten on a GPU only, so that nothing
+  is counted of it on a CPU: 0.
+  """
+  if 'compile' in variant and device().type == 'cpu':
+    return 0.0
+  as_it_was = torch.compiler.set_stance('force_eager')
+  with as_it_was, sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
     once()
+  if device().type == 'cuda':
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
   return float(counter.get_total_flops())
 
 
@@ -169,8 +177,8 @@ def forward(config: ml_collections.ConfigDict, contender: Contender) -> Work:
     with torch.autocast(device().type, torch.bfloat16, enabled='bf16' in contender.variant):
       network(images.to(device()).float() / 127.5 - 1.0, t).float().cpu()
 
-  operations = counted(once) if 'compile' not in contender.variant else 0.0
-  return Work(repeat(once), 1, size, count(network), operations / size, name())
+  operations = counted(once, contender.variant) / size
+  return Work(repeat(once), 1, size, count(network), operations, name())
 
 
 def sampling(config: ml_collections.ConfigDict, contender: Contender) -> Work:
@@ -210,3 +218,17 @@ def features(config: ml_collections.ConfigDict, contender: Contender) -> Work:
       found.cpu(), logits.softmax(-1).cpu()
 
   return Work(repeat(once), 1, len(images), count(network), 0.0, name())
+
+
+def ceiling(config: ml_collections.ConfigDict, contender: Contender) -> Work:
+  """Products of large matrices of the config's numbers; a unit is a batch of them."""
+  del contender
+  count, side = PRODUCTS if device().type == 'cuda' else PRODUCTS_ON_CPU
+  dtype = getattr(torch, config.network.dtype)
+  a, b = (torch.randn(count, side, side, device=device()).to(dtype) for _ in range(2))
+
+  @torch.inference_mode()
+  def once() -> None:
+    torch.bmm(a, b)
+
+  return Work(repeat(once), 1, count, 0, 2.0 * side**3, name())

@@ -47,6 +47,18 @@ SMALL = Setting(
   ),
   (32, 32, 1),
 )
+# Of DDPM's paper for CIFAR-10, with attention at 16x16: what keeps a GPU busy.
+LARGE = Setting(
+  'experiments/ddpm.py:mnist',
+  (
+    'network.patch=1',
+    'network.channels=128',
+    'network.multipliers=(1,2,2,2)',
+    'network.blocks=2',
+    'batch_size=256',
+  ),
+  (32, 32, 3),
+)
 SETTINGS = {'vae': VAE, 'gan': GAN, 'wgan': WGAN, 'unet': UNET, 'unet-32': SMALL}
 MORE_STEPS = {'vae': 100, 'gan': 50, 'wgan': 50}  # updates in one dispatch, beside the default
 DIFFUSION = {'unet': UNET, 'unet-32': SMALL}
@@ -98,6 +110,30 @@ def training(accelerator: bool) -> Iterator[Measure]:
         'pytorch', 'training', variant=('batch_unet', 'fused')
       )
     yield Measure(f'training {name}', found | faster(setting, 'training', accelerator))
+  if accelerator:
+    yield from large()
+
+
+def large() -> Iterator[Measure]:
+  """A U-Net that fills a GPU, in either precision; each side with what pays there."""
+  for name, dtype, precision in (('float32', 'float32', ()), ('bf16', 'bfloat16', ('bf16',))):
+    plain, best = ('fused', *precision), ('compile', 'fused', 'channels_last', *precision)
+    found = {
+      'jaxgen': LARGE.contender('jaxgen', 'training', f'network.dtype={dtype}'),
+      'PyTorch, fused optimizer': LARGE.contender('pytorch', 'training', variant=plain),
+      'PyTorch, compiled, channels last': LARGE.contender('pytorch', 'training', variant=best),
+      'diffusers': LARGE.contender('diffusers', 'training', variant=plain),
+    }
+    yield Measure(f'training unet-128 {name}', found, alone=True)
+
+
+def ceiling(accelerator: bool) -> Iterator[Measure]:
+  """The most operations that the device does: products of large matrices, a batch of them."""
+  for dtype in ('float32', 'bfloat16') if accelerator else ('float32',):
+    sides = ('jaxgen', 'PyTorch')
+    field = f'network.dtype={dtype}'
+    found = {side: UNET.contender(side.lower(), 'ceiling', field) for side in sides}
+    yield Measure(f'matrix products {dtype}', found)
 
 
 def sampling(accelerator: bool) -> Iterator[Measure]:

@@ -28,8 +28,18 @@ def measure_row(name: str, timings: dict[str, Timing], absent: dict[str, str]) -
   return {'name': name, 'contenders': contenders, 'absent': absent}
 
 
+def highest(rows: Sequence[dict[str, Any]]) -> float:
+  """The most floating-point operations a second of all contenders; 0 where there are none."""
+  contenders = [found for row in rows for found in row['contenders'].values()]
+  return max((one['median_images_per_second'] * one['flops'] for one in contenders), default=0.0)
+
+
 def measure_text(row: dict[str, Any]) -> str:
-  """A measure as a table."""
+  """A measure as a table.
+
+  MFU is the share of `ceiling`, the most floating-point operations a second that products of large
+  matrices were seen to do here, of any side and precision.
+  """
   head = (
     row['name'],
     *(
@@ -41,10 +51,11 @@ def measure_text(row: dict[str, Any]) -> str:
       'Mparams',
       'MFLOP/image',
       'GFLOP/s',
+      'MFU',
     ),
     *('first step s', 'compile s', 'peak MB'),
   )
-  lines = [head]
+  lines, ceiling = [head], row.get('ceiling')
   for label, found in row['contenders'].items():
     rate, steps = found['median_images_per_second'], statistics.median(found['steps_per_second'])
     flops = found['flops'] / 1e6
@@ -59,6 +70,7 @@ def measure_text(row: dict[str, Any]) -> str:
         f'{found["parameters"] / 1e6:.2f}',
         f'{flops:.1f}' if flops else '-',
         number(rate * flops / 1e3) if flops else '-',
+        f'{rate * found["flops"] / ceiling:.0%}' if flops and ceiling else '-',
         f'{found["first_step"]:.1f}',
         f'{found["compile"]:.1f}',
         f'{found["peak_megabytes"]:.0f}',

@@ -21,7 +21,7 @@ from tests.benchmarks.contender import INSTALL, NEEDS, Measure, has_accelerator,
 from tests.benchmarks.interleave import Failed, Neighbours, measure
 from tests.benchmarks.startup import EXPERIMENTS, starts
 
-PARTS = ('training', 'sampling', 'evaluation', 'startup', 'growth')
+PARTS = ('ceiling', 'training', 'sampling', 'evaluation', 'startup', 'growth')
 LIBRARIES = ('jax', 'jaxlib', 'flax', 'optax', 'numpy', 'torch', 'diffusers', 'pythae')
 
 
@@ -67,8 +67,10 @@ def processor() -> str:
   return names[0] if names else platform.machine()
 
 
-def compared(measures: Iterator[Measure], seconds: float, rounds: int) -> list[dict[str, Any]]:
-  """Rows of measures, printed as they come."""
+def compared(
+  measures: Iterator[Measure], seconds: float, rounds: int, ceiling: float
+) -> list[dict[str, Any]]:
+  """Rows of measures, printed as they come, against this ceiling."""
   rows = []
   for one in measures:
     # A thousand denoising steps are an average by themselves, and take long.
@@ -76,7 +78,7 @@ def compared(measures: Iterator[Measure], seconds: float, rounds: int) -> list[d
     neighbours = Neighbours()
     timings, absent = measure(one, seconds, turns)
     row = tables.measure_row(one.name, timings, absent)
-    rows.append(row | {'others': neighbours.share()})
+    rows.append(row | {'others': neighbours.share(), 'ceiling': ceiling})
     print(tables.measure_text(rows[-1]), flush=True)
   return rows
 
@@ -109,8 +111,10 @@ def started(experiments: Sequence[str], rounds: int) -> list[dict[str, Any]]:
   return rows
 
 
-def chosen_parts(options: argparse.Namespace) -> dict[str, Callable[[], list[dict[str, Any]]]]:
-  """What each part runs, under these options."""
+def chosen_parts(
+  options: argparse.Namespace, results: dict[str, Any]
+) -> dict[str, Callable[[], list[dict[str, Any]]]]:
+  """What each part runs, under these options; shares are of the ceiling in the results, if any."""
   accelerator = options.accelerator if options.accelerator is not None else has_accelerator()
   seconds, rounds = (0.2, 2) if options.smoke else (options.seconds, options.rounds)
 
@@ -120,13 +124,15 @@ def chosen_parts(options: argparse.Namespace) -> dict[str, Callable[[], list[dic
 
   def measures(part: str) -> list[dict[str, Any]]:
     found = getattr(settings, part)(accelerator)
-    return compared((one for one in found if wanted(one.name)), seconds, rounds)
+    chosen = (one for one in found if part == 'ceiling' or wanted(one.name))
+    return compared(chosen, seconds, rounds, tables.highest(results.get('ceiling', ())))
 
   def curves() -> list[dict[str, Any]]:
     found = (curve for curve in settings.growth(accelerator) if wanted(curve[0]))
     return grown(found, seconds, rounds)
 
-  return {part: partial(measures, part) for part in ('training', 'sampling', 'evaluation')} | {
+  compared_parts = ('ceiling', 'training', 'sampling', 'evaluation')
+  return {part: partial(measures, part) for part in compared_parts} | {
     'startup': lambda: started([e for e in EXPERIMENTS if wanted(e)], min(rounds, 2)),
     'growth': curves,
   }
@@ -144,7 +150,7 @@ def main(arguments: list[str] | None = None) -> int:
   for side in NEEDS:
     if absent := missing(side):
       print(f'No rows of {side}: {" and ".join(absent)} not installed; {INSTALL}', flush=True)
-  for part, rows in chosen_parts(options).items():
+  for part, rows in chosen_parts(options, results).items():
     if part in chosen:
       print(f'\n== {part}', flush=True)
       results[part] = rows()
