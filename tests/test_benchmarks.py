@@ -10,7 +10,7 @@ import pytest
 from jaxgen import configuration, objectives
 from jaxgen.devices import flops, parallel
 from tests import answers
-from tests.benchmarks import jaxgen_side, settings, tables, throughput
+from tests.benchmarks import interleave, jaxgen_side, settings, tables, throughput
 from tests.benchmarks.contender import Contender, Measure, missing
 from tests.benchmarks.interleave import Timing, measure, ratio
 from tests.examples import facts
@@ -19,7 +19,8 @@ from tests.examples import facts
 def every_contender() -> Iterator[Contender]:
   """Of all measures and curves, on a CPU and on an accelerator."""
   for accelerator in (False, True):
-    for part in (settings.training, settings.sampling, settings.evaluation):
+    parts = settings.ceiling, settings.training, settings.sampling, settings.evaluation
+    for part in parts:
       for one in part(accelerator):
         yield from one.contenders.values()
     for _, places in settings.growth(accelerator):
@@ -98,6 +99,46 @@ def test_a_contender_that_fails_leaves_the_others() -> None:
   assert list(timings) == ['jaxgen']
   assert len(timings['jaxgen'].images_per_second) == 2
   assert 'exit code 1' in absent['broken']
+
+
+def test_contenders_without_room_beside_each_other_take_turns_alone(
+  monkeypatch: pytest.MonkeyPatch,
+) -> None:
+  living: list[Contender] = []
+
+  class Worker:
+    """Takes a second for a unit, and tells who lives."""
+
+    def __init__(self, contender: Contender) -> None:
+      self.contender, self.first_step, self.computed = contender, 3.0, [0.1]
+      self.about = {'images': 20, 'steps': 1, 'first_call': 2.0, 'imported_megabytes': 50.0}
+      self.about |= {'parameters': 1000, 'flops': 2e6, 'device': 'cpu'}
+      self.last = {'peak_megabytes': 100.0}
+      living.append(contender)
+
+    def seconds(self, units: int) -> float:
+      most.append(len(living))
+      return float(units)
+
+    def close(self) -> None:
+      living.remove(self.contender)
+
+  monkeypatch.setattr(interleave, 'Worker', Worker)
+  contenders = {str(i): settings.VAE.contender('jaxgen', 'training', devices=i) for i in (1, 2)}
+  for alone, expected in ((False, 2), (True, 1)):
+    most: list[int] = []
+    timings, _ = measure(Measure('vae', contenders, alone), seconds=1.0, rounds=2)
+    assert {label: one.median for label, one in timings.items()} == {'1': 20.0, '2': 20.0}
+    assert max(most) == expected
+
+
+def test_a_share_is_of_the_most_that_any_side_did() -> None:
+  products = {'jaxgen': timing(30.0, 30.0), 'PyTorch': timing(40.0, 40.0)}
+  ceiling = tables.highest([tables.measure_row('products', products, {})])
+  assert ceiling == 40.0 * 2e6
+  row = tables.measure_row('vae', {'jaxgen': timing(10.0, 10.0)}, {})
+  assert '25%' in tables.measure_text(row | {'others': 0.0, 'ceiling': ceiling})
+  assert '25%' not in tables.measure_text(row | {'others': 0.0, 'ceiling': 0.0})
 
 
 def test_what_is_compiled_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
