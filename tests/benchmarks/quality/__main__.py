@@ -92,8 +92,8 @@ def scored(found: dict[str, Any], judge: Judge) -> Curve:
   return Curve(points, *about)
 
 
-def run(family: str, seconds: float, options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
-  """A family from its start to its tables, which are printed; its panel, and its row of JSON."""
+def run(family: str, seconds: float, options: argparse.Namespace) -> dict[str, Any]:
+  """A family from its start to its tables, which are printed; what JSON has of it."""
   data = 'digits' if options.smoke else 'mnist'
   contenders = recipes.contenders(family, data, options.data_path, has_accelerator())
   neighbours = Neighbours()
@@ -108,10 +108,7 @@ def run(family: str, seconds: float, options: argparse.Namespace) -> tuple[Any, 
     'seconds': seconds,
     'protocol': judge.protocol,
     'real': floor,
-    'curves': {
-      label: curve._asdict() | {'points': [point._asdict() for point in curve.points]}
-      for label, curve in known.items()
-    },
+    'curves': {label: curve.to_json() for label, curve in known.items()},
     'races': races,
     'absent': absent,
     'others': share,
@@ -119,7 +116,7 @@ def run(family: str, seconds: float, options: argparse.Namespace) -> tuple[Any, 
   print(f'\n{family}, {seconds:g} s of training each; {judge.protocol}\n')
   print(curves.curves_text(family, known, absent, floor) + '\n')
   print(curves.races_text(races, recipes.GOALS[family]), others(row), sep='\n', flush=True)
-  return figure.Panel(family, known, floor), row
+  return row
 
 
 def budgets(options: argparse.Namespace) -> dict[str, float]:
@@ -151,16 +148,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
   os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')  # the scores leave room for all
   results: dict[str, Any] = {'surroundings': surroundings('quality'), 'families': []}
   print(json.dumps(results['surroundings'], indent=2), flush=True)
-  panels = []
+  path = options.figure or (options.output and options.output.with_suffix('.png'))
   for family, seconds in chosen.items():
-    panel, row = run(family, seconds, options)
-    panels.append(panel)
-    results['families'].append(row)
+    results['families'].append(run(family, seconds, options))
     if options.output:
       options.output.write_text(json.dumps(results, indent=2) + '\n')
-    path = options.figure or (options.output and options.output.with_suffix('.png'))
     if path:
-      figure.draw(panels, 'Fréchet distance to the test images', path)
+      figure.draw(results['families'], path)
   return 0
 
 

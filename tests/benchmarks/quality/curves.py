@@ -43,6 +43,10 @@ class Curve(NamedTuple):
     """The distance at the end."""
     return self.points[-1].distance
 
+  def to_json(self) -> dict[str, Any]:
+    """The fields by name."""
+    return self._asdict() | {'points': [point._asdict() for point in self.points]}
+
 
 class Reached(NamedTuple):
   """When a curve came down to a distance; `at_most` where that was before its first mark."""

@@ -1,42 +1,39 @@
-"""Distance against minutes, a picture for each family."""
+"""Distance against minutes, a picture for each family.
 
+python -m tests.benchmarks.quality.figure first.json second.json all.png: of several runs.
+"""
+
+import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jaxgen.report.plots import COLOURS
-from tests.benchmarks.quality.curves import Curve
 
 HEIGHT, WIDTH, RESOLUTION = 3.6, 4.2, 110  # inches of one picture; pixels an inch
 
 
-class Panel(NamedTuple):
-  """A family's curves by label, and the distance of as many real images."""
-
-  family: str
-  curves: dict[str, Curve]
-  floor: float
-
-
-def draw(panels: Sequence[Panel], distance: str, path: Path) -> None:
-  """Writes a PNG of the panels, side by side: jaxgen's lines whole, its peers' broken."""
-  figure = Figure(figsize=(WIDTH * len(panels), HEIGHT), dpi=RESOLUTION, layout='constrained')
-  for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-    paint(axes, panel)
-  figure.axes[0].set_ylabel(distance)
+def draw(families: Sequence[dict[str, Any]], path: Path) -> None:
+  """Writes a PNG of families, as JSON has them: jaxgen's lines are whole, its peers' broken."""
+  figure = Figure(figsize=(WIDTH * len(families), HEIGHT), dpi=RESOLUTION, layout='constrained')
+  places = figure.subplots(1, len(families), squeeze=False)[0]
+  for axes, family in zip(places, families, strict=True):
+    paint(axes, family)
+  places[0].set_ylabel('Fréchet distance to the test images')
   figure.savefig(path)
 
 
-def paint(axes: Axes, panel: Panel) -> None:
+def paint(axes: Axes, family: dict[str, Any]) -> None:
   """One family on logarithmic axes."""
-  for colour, (label, curve) in zip(COLOURS, panel.curves.items(), strict=False):
+  for colour, (label, curve) in zip(COLOURS, family['curves'].items(), strict=False):
     axes.errorbar(
-      [point.seconds / 60 for point in curve.points],
-      [point.distance for point in curve.points],
-      [point.error for point in curve.points],
+      [point['seconds'] / 60 for point in curve['points']],
+      [point['distance'] for point in curve['points']],
+      [point['error'] for point in curve['points']],
       color=colour,
       linestyle='-' if label.startswith('jaxgen') else '--',
       marker='o',
@@ -44,7 +41,12 @@ def paint(axes: Axes, panel: Panel) -> None:
       capsize=2,
       label=label,
     )
-  axes.axhline(panel.floor, color='#7f7f7f', linestyle=':', label='real images')
-  axes.set(xscale='log', yscale='log', title=panel.family, xlabel='minutes of training')
+  axes.axhline(family['real'], color='#7f7f7f', linestyle=':', label='real images')
+  axes.set(xscale='log', yscale='log', title=family['family'], xlabel='minutes of training')
   axes.grid(alpha=0.2)
   axes.legend(frameon=False, fontsize=8)
+
+
+if __name__ == '__main__':
+  *sources, target = map(Path, sys.argv[1:])
+  draw([f for source in sources for f in json.loads(source.read_text())['families']], target)

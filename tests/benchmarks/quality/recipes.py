@@ -46,8 +46,7 @@ def contenders(
     }
   return {
     'jaxgen, VAE': ours('vae', 100),
-    'jaxgen, convolutional VAE': ours(
-      'vae', 100, 'network.name=convolutional', 'network.hidden=(32,64)'
-    ),
+    'jaxgen, VAE at 3e-3': ours('vae', 100, 'optimizer.learning_rate=3e-3'),
+    'jaxgen, hierarchical VAE': ours('hierarchical_vae', 100),
     'PyTorch, VAE': contender('pytorch', 'vae', 'batch_size=128'),
   }
