@@ -11,6 +11,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from jaxgen.report.plots import COLOURS
 
@@ -43,6 +44,9 @@ def paint(axes: Axes, family: dict[str, Any]) -> None:
     )
   axes.axhline(family['real'], color='#7f7f7f', linestyle=':', label='real images')
   axes.set(xscale='log', yscale='log', title=family['family'], xlabel='minutes of training')
+  ends = [family['seconds'] / 60 / 2**i for i in range(0, 6, 2)]
+  axes.set_xticks(ends, [f'{minutes:.2g}' for minutes in ends])
+  axes.xaxis.set_minor_locator(NullLocator())
   axes.grid(alpha=0.2)
   axes.legend(frameon=False, fontsize=8)
 
