@@ -44,6 +44,11 @@ def follow(
   return shown
 
 
+def sampled(trajectory: Trajectory) -> Callable[[Params, Label, Key], Image]:
+  """The end of the way alone, as an objective's `sample`."""
+  return lambda params, label, key: trajectory(params, label, key, 1)[-1]
+
+
 def on_the_way(trajectory: Trajectory, steps: int) -> Callable[[Params, Example, Key], jax.Array]:
   """A figure, each row of which is one sample coming out of the noise.
 

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgen.errors import find_module, offered
-from jaxgen.objectives.base import Image, Key
+from jaxgen.objectives.base import Image, Key, Label, Params
 from jaxgen.objectives.diffusion.grids import GRIDS
 from jaxgen.objectives.diffusion.path import Path
 from jaxgen.objectives.diffusion.samplers.base import Denoise, Sampler, State
-from jaxgen.objectives.diffusion.trajectory import follow
+from jaxgen.objectives.diffusion.trajectory import Trajectory, follow
 
 
 class Descent(NamedTuple):
@@ -71,6 +71,21 @@ class Descent(NamedTuple):
       shown = follow(forth, start, inputs, steps, max(frames - 1, 1), lambda state: state.x)
     x_0 = denoise(shown[-1], jnp.float32(last))
     return jnp.concatenate([shown[: frames - 1], x_0[None]])
+
+  def trajectory(
+    self,
+    denoiser: Callable[[Params, Label], Denoise],
+    image_shape: tuple[int, int, int],
+    mean: float = 0.0,
+  ) -> Trajectory:
+    """The ways of samples from N(0, I), by what denoises with some parameters, around a mean."""
+
+    def way(params: Params, label: Label, key: Key, frames: int) -> jax.Array:
+      first, then = jax.random.split(key)
+      x = self.from_noise(jax.random.normal(first, image_shape))
+      return mean + self.run(denoiser(params, label), x, then, frames)
+
+    return way
 
 
 def find(
