@@ -12,7 +12,10 @@
 Symbols as in `denoiser`; the loss is E w(t) |output - its target|^2 with t from the density.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -48,11 +51,97 @@ from jaxgen.objectives.diffusion.guidance import Guidance
 from jaxgen.objectives.diffusion.likelihood import bits_per_dimension
 from jaxgen.objectives.diffusion.path import find_path
 from jaxgen.objectives.diffusion.samplers import Descent
-from jaxgen.objectives.diffusion.samplers.base import Denoise
-from jaxgen.objectives.diffusion.trajectory import on_the_way, strata
+from jaxgen.objectives.diffusion.trajectory import on_the_way, sampled, strata
 from jaxgen.objectives.diffusion.weighting import Weighting
 
 PLACE, NOISE, LABEL, DROPOUT = range(4)  # what an example's key is folded with, for each draw
+
+
+class Loss(NamedTuple):
+  """E w(t) |output - its target|^2, a mean over pixels."""
+
+  denoiser: Denoiser
+  density: Density  # of t
+  weight: Weighting  # w
+
+  def integrand(
+    self,
+    params: Params,
+    x_0: Image,
+    label: Label,
+    place: jax.Array,
+    noise: Image,
+    key: Key | None = None,
+  ) -> jax.Array:
+    """For one noise, at this quantile of its levels; with a key as in training."""
+    denoiser, path = self.denoiser, self.denoiser.path
+    t, y = self.density(place), x_0 - denoiser.mean
+    output = denoiser.output(params, path.a(t) * y + path.s(t) * noise, t, label, key)
+    return self.weight(t) * jnp.mean((output - denoiser.predicted.target(y, noise, t)) ** 2)
+
+
+def with_dropout(
+  loss: Loss,
+  label_dropout: float,
+  params: Params,
+  example: Example,
+  key: Key,
+  place: jax.Array,
+  noise: Image,
+) -> tuple[jax.Array, Metrics]:
+  """The loss of one image in training, which is without its label now and then."""
+  label = example.label
+  if label_dropout:
+    left_out = jax.random.bernoulli(jax.random.fold_in(key, LABEL), label_dropout)
+    label = jnp.where(left_out, NO_LABEL, label)
+  dropout = jax.random.fold_in(key, DROPOUT)
+  return loss.integrand(params, example.image, label, place, noise, dropout), {}
+
+
+def update(
+  loss: Callable[..., tuple[jax.Array, Metrics]],
+  optimizer: optax.GradientTransformation,
+  coupling: str,
+  stratified: bool,
+  params: Params,
+  memory: Memory,
+  examples: Example,
+  keys: Keys,
+  step: jax.Array,
+) -> tuple[Params, Memory, Metrics]:
+  """A step down the loss, with noise levels and noises that the batch shares out."""
+  del step
+  shape = examples.image.shape[1:]
+  places = quantiles.drawn(jax.vmap(lambda key: jax.random.fold_in(key, PLACE))(keys), stratified)
+  noises = jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, NOISE), shape))(keys)
+  noises = COUPLINGS[coupling](examples.image, noises)
+  return base.descend(loss, optimizer, params, memory, examples, keys, places, noises)
+
+
+def evaluate(
+  loss: Loss,
+  name: str,
+  times: int,
+  likelihood_steps: int,
+  params: Params,
+  example: Example,
+  key: Key,
+) -> Metrics:
+  """The loss of a held-out image by its name, and a bound on its bits where steps go to that."""
+  first, second, third = jax.random.split(key, 3)
+  places = quantiles.inside(strata(first, times) / times)
+  noises = jax.random.normal(second, (times, *example.image.shape))
+  errors = jax.vmap(
+    lambda place, noise: loss.integrand(params, example.image, example.label, place, noise)
+  )(places, noises)
+  found = {name: errors.mean()}
+  if likelihood_steps:
+    denoiser = replace(loss.denoiser, clip=False)
+    found['probability_flow_bits_per_dimension'] = bits_per_dimension(
+      lambda x_t, t: denoiser(params, x_t, t, example.label),
+      *(denoiser.path, example.image - denoiser.mean, third, likelihood_steps),
+    )
+  return found
 
 
 def diffusion(
@@ -90,6 +179,30 @@ def diffusion(
   Raises:
     ValueError: an unknown coupling, or a number out of range or without effect.
   """
+  check(coupling, times, likelihood_steps)
+  check_dropout(label_dropout, denoiser.conditional)
+  guidance.check(label_dropout)
+  loss, guided = Loss(denoiser, density, weight), partial(guidance.of, denoiser)
+  trajectory = descent.trajectory(guided, facts.image_shape, denoiser.mean)
+
+  def init(key: Key) -> tuple[Params, Memory]:
+    params = denoiser.init(key, facts.image_shape)
+    return params, optimizer.init(params)
+
+  return Objective(
+    init,
+    partial(update, partial(with_dropout, loss, label_dropout), optimizer, coupling, stratified),
+    partial(evaluate, loss, name, times, likelihood_steps),
+    sampled(trajectory),
+    figures={'denoising': on_the_way(trajectory, descent.steps)},
+    networks={'denoiser': denoiser.network},
+    conditional=denoiser.conditional,
+    **editing.abilities(guided, descent, denoiser.mean, denoiser.conditional),
+  )
+
+
+def check(coupling: str, times: int, likelihood_steps: int) -> None:
+  """Raises ValueError for an unknown coupling, or a number out of range."""
   if coupling not in COUPLINGS:
     raise ValueError(f'objective.coupling={coupling!r}; choose one of {", ".join(COUPLINGS)}')
   if times < 1 or likelihood_steps < 0:
@@ -97,82 +210,6 @@ def diffusion(
       f'evaluation.times={times} must be at least 1, and '
       f'evaluation.likelihood_steps={likelihood_steps} not negative'
     )
-  check_dropout(label_dropout, denoiser.conditional)
-  guidance.check(label_dropout)
-  path, shape = denoiser.path, facts.image_shape
-
-  def init(key: Key) -> tuple[Params, Memory]:
-    params = denoiser.init(key, shape)
-    return params, optimizer.init(params)
-
-  def error(
-    params: Params,
-    x_0: Image,
-    label: Label,
-    place: jax.Array,
-    noise: Image,
-    key: Key | None = None,
-  ) -> jax.Array:
-    """w |output - target|^2, a mean over pixels, at this quantile of the noise levels."""
-    t, y = density(place), x_0 - denoiser.mean
-    output = denoiser.output(params, path.a(t) * y + path.s(t) * noise, t, label, key)
-    return weight(t) * jnp.mean((output - denoiser.predicted.target(y, noise, t)) ** 2)
-
-  def loss(
-    params: Params, example: Example, key: Key, place: jax.Array, noise: Image
-  ) -> tuple[jax.Array, Metrics]:
-    label = example.label
-    if label_dropout:
-      left_out = jax.random.bernoulli(jax.random.fold_in(key, LABEL), label_dropout)
-      label = jnp.where(left_out, NO_LABEL, label)
-    dropout = jax.random.fold_in(key, DROPOUT)
-    return error(params, example.image, label, place, noise, dropout), {}
-
-  def update(
-    params: Params, memory: Memory, examples: Example, keys: Keys, step: jax.Array
-  ) -> tuple[Params, Memory, Metrics]:
-    del step
-    places = quantiles.drawn(jax.vmap(lambda key: jax.random.fold_in(key, PLACE))(keys), stratified)
-    noises = jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, NOISE), shape))(keys)
-    noises = COUPLINGS[coupling](examples.image, noises)
-    return base.descend(loss, optimizer, params, memory, examples, keys, places, noises)
-
-  def evaluate(params: Params, example: Example, key: Key) -> Metrics:
-    first, second, third = jax.random.split(key, 3)
-    places = quantiles.inside(strata(first, times) / times)
-    noises = jax.random.normal(second, (times, *shape))
-    errors = jax.vmap(lambda u, eps: error(params, example.image, example.label, u, eps))(
-      places, noises
-    )
-    found = {name: errors.mean()}
-    if likelihood_steps:
-      y, unclipped = example.image - denoiser.mean, replace(denoiser, clip=False)
-      found['probability_flow_bits_per_dimension'] = bits_per_dimension(
-        lambda x_t, t: unclipped(params, x_t, t, example.label), path, y, third, likelihood_steps
-      )
-    return found
-
-  def guided(params: Params, label: Label) -> Denoise:
-    return guidance.of(denoiser, params, label)
-
-  def trajectory(params: Params, label: Label, key: Key, frames: int) -> jax.Array:
-    first, way = jax.random.split(key)
-    x = descent.from_noise(jax.random.normal(first, shape))
-    return denoiser.mean + descent.run(guided(params, label), x, way, frames)
-
-  def sample(params: Params, label: Label, key: Key) -> Image:
-    return trajectory(params, label, key, 1)[-1]
-
-  return Objective(
-    init,
-    update,
-    evaluate,
-    sample,
-    figures={'denoising': on_the_way(trajectory, descent.steps)},
-    networks={'denoiser': denoiser.network},
-    conditional=denoiser.conditional,
-    **editing.abilities(guided, descent, denoiser.mean, denoiser.conditional),
-  )
 
 
 def check_dropout(label_dropout: float, conditional: bool) -> None:
