@@ -4,6 +4,9 @@ Symbols: z_t = (1 - t) x + t eps, v = eps - x its velocity, u_theta(z_t, r, t) t
 u (t - r) is the way that the flow goes from t to r <= t. Noise is at t = 1.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -16,7 +19,7 @@ from jaxgen.objectives import base, optimizers
 from jaxgen.objectives.base import Example, Image, Key, Label, Memory, Metrics, Objective, Params
 from jaxgen.objectives.diffusion.denoiser import applied
 from jaxgen.objectives.diffusion.path import TICKS
-from jaxgen.objectives.diffusion.trajectory import follow, on_the_way, strata
+from jaxgen.objectives.diffusion.trajectory import follow, on_the_way, sampled, strata
 
 
 def average_velocity_target(v: Image, t: jax.Array, r: jax.Array, u_dot: Image) -> Image:
@@ -27,6 +30,74 @@ def average_velocity_target(v: Image, t: jax.Array, r: jax.Array, u_dot: Image) 
 def adaptive_weight(square: jax.Array, power: float, floor: float) -> jax.Array:
   """1 / (|error|^2 + c)^p, without a gradient (sec. 4.3, eq. 22)."""
   return jax.lax.stop_gradient(1.0 / (square + floor) ** power)
+
+
+def two_times(
+  first: Key, second: Key, t_mean: float, t_std: float, apart: float
+) -> tuple[jax.Array, jax.Array]:
+  """t and r <= t, which is t itself where the two are not apart (sec. 4.3)."""
+  drawn = jax.nn.sigmoid(t_mean + t_std * jax.random.normal(first, (2,)))
+  t = drawn.max()
+  return t, jnp.where(jax.random.bernoulli(second, apart), drawn.min(), t)
+
+
+def average_velocity(
+  network: nn.Module,
+  params: Params,
+  z: Image,
+  t: jax.Array,
+  r: jax.Array,
+  dropout: Key | None = None,
+) -> Image:
+  """u_theta(z_t, r, t); with a key as in training."""
+  return applied(network, params, z, TICKS * t, key=dropout, interval=TICKS * (t - r))
+
+
+def algorithm_1(
+  network: nn.Module,
+  times: Callable[[Key, Key], tuple[jax.Array, jax.Array]],
+  weight: Callable[[jax.Array], jax.Array],
+  params: Params,
+  example: Example,
+  key: Key,
+) -> tuple[jax.Array, Metrics]:
+  """The loss of one image, with t and r drawn by `times` and the squared error weighed."""
+  first, second, noise_key, dropout = jax.random.split(key, 4)
+  t, r = times(first, second)
+  eps = jax.random.normal(noise_key, example.image.shape)
+  z, v = (1.0 - t) * example.image + t * eps, eps - example.image
+  u = partial(average_velocity, network, params, dropout=dropout)
+  found, u_dot = jax.jvp(u, (z, t, r), (v, jnp.ones_like(t), jnp.zeros_like(r)))
+  target = jax.lax.stop_gradient(average_velocity_target(v, t, r, u_dot))
+  square = jnp.sum((found - target) ** 2)
+  mean = square / example.image.size
+  return weight(square) * square, {'average_velocity_squared_error': mean}
+
+
+def algorithm_2(
+  network: nn.Module, steps: int, params: Params, eps: Image, frames: int
+) -> jax.Array:
+  """z_r = z_t - (t - r) u(z_t, r, t), from eps at t = 1 to r = 0 (eq. 12), (frames, H, W, C)."""
+
+  def forth(z: Image, i: jax.Array) -> Image:
+    t, r = 1.0 - i / steps, 1.0 - (i + 1) / steps
+    return z - (t - r) * average_velocity(network, params, z, t, r)
+
+  return follow(forth, eps, jnp.arange(steps), steps, frames)
+
+
+def evaluate(network: nn.Module, times: int, params: Params, example: Example, key: Key) -> Metrics:
+  """Flow matching's error of a held-out image, where r = t, at so many times."""
+  first, second = jax.random.split(key)
+  t = strata(first, times) / times
+  eps = jax.random.normal(second, (times, *example.image.shape))
+
+  def error(t: jax.Array, eps: Image) -> jax.Array:
+    z = (1.0 - t) * example.image + t * eps
+    u = average_velocity(network, params, z, t, t)
+    return jnp.mean((u - (eps - example.image)) ** 2)
+
+  return {'velocity_squared_error': jax.vmap(error)(t, eps).mean()}
 
 
 def mean_flow(
@@ -58,6 +129,30 @@ def mean_flow(
   Raises:
     ValueError: a number out of range.
   """
+  check(t_std, apart, power, floor, steps, times)
+
+  def init(key: Key) -> tuple[Params, Memory]:
+    params = network.init(key, jnp.zeros(image_shape), jnp.float32(0), interval=jnp.float32(0))
+    return params, optimizer.init(params)
+
+  def trajectory(params: Params, label: Label, key: Key, frames: int) -> jax.Array:
+    del label
+    return algorithm_2(network, steps, params, jax.random.normal(key, image_shape), frames)
+
+  drawn = partial(two_times, t_mean=t_mean, t_std=t_std, apart=apart)
+  weight = partial(adaptive_weight, power=power, floor=floor)
+  return Objective(
+    init,
+    base.descent(partial(algorithm_1, network, drawn, weight), optimizer),
+    partial(evaluate, network, times),
+    sampled(trajectory),
+    figures={'flow': on_the_way(trajectory, steps)},
+    networks={'denoiser': network},
+  )
+
+
+def check(t_std: float, apart: float, power: float, floor: float, steps: int, times: int) -> None:
+  """Raises ValueError for a number out of range."""
   if t_std <= 0.0 or not 0.0 <= apart <= 1.0 or power < 0.0 or floor <= 0.0:
     raise ValueError(
       f'objective.t_std={t_std} and objective.floor={floor} must be positive, '
@@ -65,61 +160,6 @@ def mean_flow(
     )
   if min(steps, times) < 1:
     raise ValueError(f'sampler.steps={steps} and evaluation.times={times} must be at least 1')
-
-  def init(key: Key) -> tuple[Params, Memory]:
-    params = network.init(key, jnp.zeros(image_shape), jnp.float32(0), interval=jnp.float32(0))
-    return params, optimizer.init(params)
-
-  def u(params: Params, z: Image, t: jax.Array, r: jax.Array, dropout: Key | None = None) -> Image:
-    return applied(network, params, z, TICKS * t, key=dropout, interval=TICKS * (t - r))
-
-  def loss(params: Params, example: Example, key: Key) -> tuple[jax.Array, Metrics]:
-    """Algorithm 1, for one image."""
-    times_key, apart_key, noise_key, dropout = jax.random.split(key, 4)
-    drawn = jax.nn.sigmoid(t_mean + t_std * jax.random.normal(times_key, (2,)))
-    t = drawn.max()
-    r = jnp.where(jax.random.bernoulli(apart_key, apart), drawn.min(), t)
-    eps = jax.random.normal(noise_key, image_shape)
-    z, v = (1.0 - t) * example.image + t * eps, eps - example.image
-    tangents = v, jnp.ones_like(t), jnp.zeros_like(r)
-    found, u_dot = jax.jvp(lambda z, t, r: u(params, z, t, r, dropout), (z, t, r), tangents)
-    target = jax.lax.stop_gradient(average_velocity_target(v, t, r, u_dot))
-    square = jnp.sum((found - target) ** 2)
-    mean = square / example.image.size
-    return adaptive_weight(square, power, floor) * square, {'average_velocity_squared_error': mean}
-
-  def evaluate(params: Params, example: Example, key: Key) -> Metrics:
-    first, second = jax.random.split(key)
-    t = strata(first, times) / times
-    eps = jax.random.normal(second, (times, *image_shape))
-
-    def error(t: jax.Array, eps: Image) -> jax.Array:
-      z = (1.0 - t) * example.image + t * eps
-      return jnp.mean((u(params, z, t, t) - (eps - example.image)) ** 2)
-
-    return {'velocity_squared_error': jax.vmap(error)(t, eps).mean()}
-
-  def trajectory(params: Params, label: Label, key: Key, frames: int) -> jax.Array:
-    """z_r = z_t - (t - r) u(z_t, r, t), from t = 1 to r = 0 (eq. 12)."""
-    del label
-
-    def forth(z: Image, i: jax.Array) -> Image:
-      t, r = 1.0 - i / steps, 1.0 - (i + 1) / steps
-      return z - (t - r) * u(params, z, t, r)
-
-    return follow(forth, jax.random.normal(key, image_shape), jnp.arange(steps), steps, frames)
-
-  def sample(params: Params, label: Label, key: Key) -> Image:
-    return trajectory(params, label, key, 1)[-1]
-
-  return Objective(
-    init,
-    base.descent(loss, optimizer),
-    evaluate,
-    sample,
-    figures={'flow': on_the_way(trajectory, steps)},
-    networks={'denoiser': network},
-  )
 
 
 def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
