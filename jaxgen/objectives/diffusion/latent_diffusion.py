@@ -6,6 +6,8 @@ The autoencoder is that of another run, whose parameters stay as they are; they 
 denoiser's, so that a checkpoint needs no other folder.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -34,14 +36,90 @@ def scale(codes: Params) -> tuple[jax.Array, jax.Array]:
   return codes['first'], jnp.sqrt(jnp.maximum(variance, LEAST**2))
 
 
-def latent_diffusion(inner: Objective, autoencoder: Objective, shape: tuple[int, ...]) -> Objective:
+class Stages(NamedTuple):
   """A diffusion model of codes, and the images that they are decoded to.
 
-  Args:
+  Attributes:
     inner: the model of y, whose images have the shape of a code.
     autoencoder: with `encode` and `decode`; its parameters are never updated.
-    shape: of a code.
   """
+
+  inner: Objective
+  autoencoder: Objective
+
+  def code(self, params: Params, image: Image, key: Key) -> jax.Array:
+    """z."""
+    return self.autoencoder.encode(params['autoencoder'], image, key)
+
+  def standardised(self, params: Params, z: jax.Array) -> jax.Array:
+    """y."""
+    mean, deviation = scale(params['codes'])
+    return (z - mean) / deviation
+
+  def decoded(self, params: Params, y: jax.Array, key: Key) -> Image:
+    """The image of y."""
+    mean, deviation = scale(params['codes'])
+    return self.autoencoder.decode(params['autoencoder'], mean + deviation * y, key)
+
+  def update(
+    self, params: Params, memory: Memory, examples: Example, keys: Keys, step: jax.Array
+  ) -> tuple[Params, Memory, Metrics]:
+    """The codes of the batch, which join all codes so far, and the inner model's step on them."""
+    split = jax.vmap(jax.random.split)(keys)
+    z = base.each(lambda image, key: self.code(params, image, key), examples.image, split[:, 0])
+    new = base.average(lambda z: {'first': z, 'second': z**2}, z)
+    codes = jax.tree.map(lambda old, seen: old + (seen - old) / (step + 1), params['codes'], new)
+    params = params | {'codes': codes}
+    seen = examples._replace(image=jax.vmap(lambda z: self.standardised(params, z))(z))
+    denoiser, memory, metrics = self.inner.update(
+      params['denoiser'], memory, seen, split[:, 1], step
+    )
+    return params | {'denoiser': denoiser}, memory, metrics
+
+  def evaluate(self, params: Params, example: Example, key: Key) -> Metrics:
+    """The inner model's metrics of a code, and what the autoencoder loses."""
+    keys = jax.random.split(key, 3)
+    z = self.code(params, example.image, keys[0])
+    seen = example._replace(image=self.standardised(params, z))
+    of_codes = self.inner.evaluate(params['denoiser'], seen, keys[1])
+    restored = self.autoencoder.decode(params['autoencoder'], z, keys[2])
+    found = {f'code_{name}': value for name, value in of_codes.items()}
+    return found | {'reconstruction_squared_error': jnp.mean((restored - example.image) ** 2)}
+
+  def sample(self, params: Params, label: Label, key: Key) -> Image:
+    """A sample of y, decoded."""
+    first, second = jax.random.split(key)
+    return self.decoded(params, self.inner.sample(params['denoiser'], label, first), second)
+
+  def encode(self, params: Params, image: Image, key: Key) -> jax.Array:
+    """The inner model's code of y."""
+    first, second = jax.random.split(key)
+    y = self.standardised(params, self.code(params, image, first))
+    return self.inner.encode(params['denoiser'], y, second)
+
+  def decode(self, params: Params, latent: jax.Array, key: Key) -> Image:
+    """The image of the y of this code."""
+    first, second = jax.random.split(key)
+    return self.decoded(params, self.inner.decode(params['denoiser'], latent, first), second)
+
+  def edit(self, params: Params, image: Image, label: Label, strength: float, key: Key) -> Image:
+    """The image whose y is drawn anew from what noise leaves of it."""
+    keys = jax.random.split(key, 3)
+    y = self.standardised(params, self.code(params, image, keys[0]))
+    edited = self.inner.edit(params['denoiser'], y, label, strength, keys[1])
+    return self.decoded(params, edited, keys[2])
+
+  def denoising(self, params: Params, examples: Example, key: Key) -> jax.Array:
+    """What the codes on the way to samples are decoded to."""
+    first, second = jax.random.split(key)
+    ways = self.inner.figures['denoising'](params['denoiser'], examples, first)
+    keys = jax.random.split(second, ways.shape[:2])
+    return jax.vmap(jax.vmap(lambda y, key: self.decoded(params, y, key)))(ways, keys)
+
+
+def latent_diffusion(inner: Objective, autoencoder: Objective, shape: tuple[int, ...]) -> Objective:
+  """A diffusion model of the codes of an autoencoder, which have this shape."""
+  stages = Stages(inner, autoencoder)
 
   def init(key: Key) -> tuple[Params, Memory]:
     """With an autoencoder drawn anew, in whose place a run puts the trained one."""
@@ -51,77 +129,22 @@ def latent_diffusion(inner: Objective, autoencoder: Objective, shape: tuple[int,
     frozen, _ = autoencoder.init(second)
     return {'denoiser': denoiser, 'autoencoder': frozen, 'codes': codes}, memory
 
-  def code(params: Params, image: Image, key: Key) -> jax.Array:
-    return autoencoder.encode(params['autoencoder'], image, key)
-
-  def standardised(params: Params, z: jax.Array) -> jax.Array:
-    mean, deviation = scale(params['codes'])
-    return (z - mean) / deviation
-
-  def decoded(params: Params, y: jax.Array, key: Key) -> Image:
-    mean, deviation = scale(params['codes'])
-    return autoencoder.decode(params['autoencoder'], mean + deviation * y, key)
-
-  def update(
-    params: Params, memory: Memory, examples: Example, keys: Keys, step: jax.Array
-  ) -> tuple[Params, Memory, Metrics]:
-    split = jax.vmap(jax.random.split)(keys)
-    z = base.each(lambda image, key: code(params, image, key), examples.image, split[:, 0])
-    new = base.average(lambda z: {'first': z, 'second': z**2}, z)
-    codes = jax.tree.map(lambda old, seen: old + (seen - old) / (step + 1), params['codes'], new)
-    params = params | {'codes': codes}
-    seen = examples._replace(image=jax.vmap(lambda z: standardised(params, z))(z))
-    denoiser, memory, metrics = inner.update(params['denoiser'], memory, seen, split[:, 1], step)
-    return params | {'denoiser': denoiser}, memory, metrics
-
-  def evaluate(params: Params, example: Example, key: Key) -> Metrics:
-    keys = jax.random.split(key, 3)
-    z = code(params, example.image, keys[0])
-    of_codes = inner.evaluate(
-      params['denoiser'], example._replace(image=standardised(params, z)), keys[1]
-    )
-    restored = autoencoder.decode(params['autoencoder'], z, keys[2])
-    found = {f'code_{name}': value for name, value in of_codes.items()}
-    return found | {'reconstruction_squared_error': jnp.mean((restored - example.image) ** 2)}
-
-  def sample(params: Params, label: Label, key: Key) -> Image:
-    first, second = jax.random.split(key)
-    return decoded(params, inner.sample(params['denoiser'], label, first), second)
-
-  def encode(params: Params, image: Image, key: Key) -> jax.Array:
-    first, second = jax.random.split(key)
-    y = standardised(params, code(params, image, first))
-    return inner.encode(params['denoiser'], y, second)
-
-  def decode(params: Params, latent: jax.Array, key: Key) -> Image:
-    first, second = jax.random.split(key)
-    return decoded(params, inner.decode(params['denoiser'], latent, first), second)
-
-  def edit(params: Params, image: Image, label: Label, strength: float, key: Key) -> Image:
-    keys = jax.random.split(key, 3)
-    y = standardised(params, code(params, image, keys[0]))
-    return decoded(params, inner.edit(params['denoiser'], y, label, strength, keys[1]), keys[2])
-
-  def denoising(params: Params, examples: Example, key: Key) -> jax.Array:
-    """What the codes on the way to samples are decoded to."""
-    first, second = jax.random.split(key)
-    ways = inner.figures['denoising'](params['denoiser'], examples, first)
-    keys = jax.random.split(second, ways.shape[:2])
-    return jax.vmap(jax.vmap(lambda y, key: decoded(params, y, key)))(ways, keys)
-
   def plainly(params: Params, z: jax.Array, key: Key) -> Image:
     return autoencoder.decode(params['autoencoder'], z, key)
 
   codes = inner.encode is not None
   return Objective(
     init,
-    update,
-    evaluate,
-    sample,
-    encode if codes else None,
-    decode if codes else None,
-    figures={'denoising': denoising, 'reconstructions': figures.reconstructions(code, plainly)},
-    edit=edit,
+    stages.update,
+    stages.evaluate,
+    stages.sample,
+    stages.encode if codes else None,
+    stages.decode if codes else None,
+    figures={
+      'denoising': stages.denoising,
+      'reconstructions': figures.reconstructions(stages.code, plainly),
+    },
+    edit=stages.edit,
     networks={**inner.networks, **autoencoder.networks},
     averaged={'denoiser': True, 'autoencoder': False, 'codes': False},
     conditional=inner.conditional,
