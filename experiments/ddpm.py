@@ -10,7 +10,8 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config.objective.timesteps = 1000  # of the noise
   config.objective.schedule = 'linear'  # or cosine
   config.objective.weighting = 'simple'  # or variational
-  config.objective.variance = 'small'  # or large, or learned between them
+  # Or large, or learned between them, or analytic, by the network's errors (Bao et al. 2022).
+  config.objective.variance = 'small'
   config.sampler = ml_collections.ConfigDict()
   # or ddim; and, on a grid, dormand_prince, dpm_solver_2m, dpm_solver_2s, dpm_solver_3s,
   # euler_maruyama, heun, langevin, predictor_corrector, probability_flow, unipc

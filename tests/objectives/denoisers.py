@@ -64,8 +64,8 @@ def model(
   return ddpm(network, optax.sgd(0.0), shape, network.timesteps, **hyperparameters)
 
 
-def evaluate(model: Objective, images: np.ndarray) -> dict[str, np.ndarray]:
+def evaluate(model: Objective, images: np.ndarray, params: Any = {}) -> dict[str, np.ndarray]:  # noqa: B006
   """Metrics of every image, each under its own key."""
   keys = jax.random.split(jax.random.key(1), len(images))
-  metrics = jax.jit(jax.vmap(model.evaluate, in_axes=(None, 0, 0)))({}, examples(images), keys)
+  metrics = jax.jit(jax.vmap(model.evaluate, in_axes=(None, 0, 0)))(params, examples(images), keys)
   return {name: np.asarray(values, np.float64) for name, values in metrics.items()}

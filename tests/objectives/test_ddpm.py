@@ -133,7 +133,7 @@ def test_unknown_samplers_are_refused_with_those_that_are_known() -> None:
   ('fields', 'message'),
   [
     ({'weighting': 'snr'}, 'choose simple or variational'),
-    ({'variance': 'analytic'}, 'choose small or large or learned'),
+    ({'variance': 'exact'}, 'choose small or large or learned or analytic'),
     ({'sampler': 'ddim', 'eta': 3.0}, r'sampler.eta=3.0 must lie between 0 and'),
     ({'eta': 1.0}, r'sampler.eta=1.0 has no effect on ancestral'),
     ({'grid': 'time'}, "sampler.grid='time' has no effect on ancestral, .* or set it to ''"),

@@ -1,4 +1,4 @@
-"""Variances that the network learns, with the network that knows them of Gaussian data."""
+"""Variances that are learned, or made of the network's errors: on Gaussian data both are known."""
 
 import flax.linen as nn
 import jax
@@ -8,7 +8,7 @@ import optax
 import pytest
 from scipy import stats
 
-from jaxgen.objectives.diffusion import process
+from jaxgen.objectives.diffusion import error_table, process
 from jaxgen.objectives.diffusion.ddpm import ddpm
 from tests.examples import draw, on_one_device
 from tests.objectives.denoisers import SHAPE, Exact, evaluate, model, tables
@@ -41,7 +41,29 @@ class Knowing(nn.Module):
     return jnp.concatenate([Exact(self.timesteps, M, V, parent=None)(x, t), v + 0.0 * x], axis=-1)
 
 
-NETWORKS = {'small': Exact(T, M, V), 'large': Exact(T, M, V), 'learned': Knowing(T)}
+def errors(timesteps: int) -> np.ndarray:
+  """E|eps - E[eps | x_t]|^2 of data N(M, V), t = 0 ... T."""
+  abar = tables(timesteps)
+  return abar * V / (abar * V + 1 - abar)
+
+
+NETWORKS = {name: Exact(T, M, V) for name in ('small', 'large', 'analytic')} | {
+  'learned': Knowing(T)
+}
+TABLE = {'error': jnp.asarray(errors(T), jnp.float32), 'looks': jnp.ones(T + 1)}
+PARAMS = {'analytic': {'network': {}, 'errors': TABLE}}  # the others have none
+
+
+@pytest.mark.parametrize('stride', [1, 5])
+def test_the_analytic_variance_is_that_of_the_reverse_step(stride: int) -> None:
+  """Of x_s given x_t, by conditioning of two Gaussians, t - s = 1 or more, down to s = 0."""
+  abar, times = tables(T), np.arange(0, T + 1, stride)
+  steps = process.reverse_steps(abar, times)
+  now, before = abar[steps.t], abar[times[-2::-1]]
+  sigma = np.sqrt((1 - now) / now)
+  found = process.analytic_variance(errors(T)[steps.t], steps.deviation**2, steps.from_x_0, sigma)
+  prior, kept = before * V + 1 - before, now / before
+  np.testing.assert_allclose(found, prior - kept * prior**2 / (kept * prior + 1 - kept), rtol=1e-9)
 
 
 @pytest.mark.parametrize('schedule', process.SCHEDULES)
@@ -63,7 +85,9 @@ def test_bound_with_the_exact_variance_is_the_entropy() -> None:
   """And below those of both fixed ones. Only the prior N(0, I) is not the law of x_T."""
   x = M + np.sqrt(V) * np.random.default_rng(0).normal(size=(400, *SHAPE))
   bits = {
-    name: evaluate(model(network, variance=name, bound_samples=T - 1), x)['bits_per_dimension']
+    name: evaluate(model(network, variance=name, bound_samples=T - 1), x, PARAMS.get(name, {}))[
+      'bits_per_dimension'
+    ]
     for name, network in NETWORKS.items()
   }
   surprise = -stats.norm(M, np.sqrt(V)).logpdf(x).mean((1, 2, 3)) + np.log(127.5)
@@ -72,6 +96,7 @@ def test_bound_with_the_exact_variance_is_the_entropy() -> None:
   for name in ('small', 'large'):
     more = bits[name] - bits['learned']  # of the same noise
     assert more.mean() > 5 * more.std() / np.sqrt(len(more))
+  np.testing.assert_allclose(bits['analytic'], bits['learned'], rtol=1e-4)
 
 
 def test_ancestral_sampling_with_the_exact_variance_is_exact() -> None:
@@ -79,11 +104,13 @@ def test_ancestral_sampling_with_the_exact_variance_is_exact() -> None:
   keys, now = jax.random.split(jax.random.key(2), 4000), tables(T)[1]
   expected = V * now * V / (now * V + 1 - now)
   ratios = {
-    name: np.asarray(draw(model(network, variance=name), {}, keys)).var() / expected
+    name: np.asarray(draw(model(network, variance=name), PARAMS.get(name, {}), keys)).var()
+    / expected
     for name, network in NETWORKS.items()
   }
   close = 5 * np.sqrt(2 / (4 * 4000))
   assert abs(ratios['learned'] - 1.0) < close
+  assert abs(ratios['analytic'] - 1.0) < close
   assert ratios['small'] < 1.0 - close
   assert ratios['large'] > 1.0 + close
 
@@ -135,3 +162,35 @@ def test_a_network_without_the_channels_for_it_is_refused() -> None:
   objective = model(Exact(T, M, V), variance='learned')
   with pytest.raises(ValueError, match='needs a network of 2 output channels'):
     objective.sample({}, jnp.int32(-1), jax.random.key(0))
+
+
+def test_training_keeps_the_mean_error_at_each_time() -> None:
+  """Of E[eps | x_t]; the network itself learns as with any other variance."""
+  images = M + np.sqrt(V) * np.random.default_rng(0).normal(size=(20_000, *SHAPE))
+  keys = jax.random.split(jax.random.key(1), len(images))
+  exact = model(Exact(T, M, V), variance='analytic')
+  params, memory = exact.init(jax.random.key(0))
+  np.testing.assert_array_equal(error_table.errors(params['errors']), 1.0)
+  step = jax.jit(on_one_device(exact))
+  once, _, metrics = step(params, memory, images, keys)
+  np.testing.assert_allclose(error_table.errors(once['errors'])[1:], errors(T)[1:], rtol=0.15)
+  assert once['errors']['looks'].sum() == pytest.approx(1.0)
+  assert metrics.keys() == {'loss', 'gradient_norm', 'parameter_norm'}
+  twice, _, _ = step(once, memory, images[::-1], keys)
+  later = error_table.KEPT * once['errors']['looks'] + once['errors']['looks']
+  np.testing.assert_allclose(twice['errors']['looks'], later, rtol=1e-5)
+
+
+def test_an_analytic_variance_leaves_the_network_as_it_is() -> None:
+  """It learns as beside any other."""
+  objectives = [
+    ddpm(Heads(), optax.sgd(1.0), SHAPE, T, steps=T, bound_samples=1, variance=name)
+    for name in ('small', 'analytic')
+  ]
+  images = M + np.sqrt(V) * np.random.default_rng(0).normal(size=(64, *SHAPE))
+  keys = jax.random.split(jax.random.key(1), 64)
+  (small, _, _), (analytic, _, _) = (
+    jax.jit(on_one_device(objective))(*objective.init(jax.random.key(0)), images, keys)
+    for objective in objectives
+  )
+  np.testing.assert_allclose(*jax.tree.leaves((small, analytic['network'])), rtol=1e-6)

@@ -3,7 +3,8 @@
 Symbols as in `process`; eps_theta(x_t, t) is the network, which predicts the noise.
 Ancestral and DDIM sampling go by the diffusion's own steps, or some of them; other samplers
 between them too, on the path that `path.discrete` makes of the table. With a learned variance
-the network predicts v as well, in as many channels again (Nichol & Dhariwal 2021, sec. 3.1).
+the network predicts v as well, in as many channels again (Nichol & Dhariwal 2021, sec. 3.1);
+analytic ones come from its errors (Bao et al. 2022), see `error_table`.
 """
 
 from collections.abc import Mapping
@@ -21,7 +22,7 @@ from jaxgen.datasets.splits import Facts
 from jaxgen.networks import find_network
 from jaxgen.objectives import base, optimizers
 from jaxgen.objectives.base import Example, Image, Key, Label, Memory, Metrics, Objective, Params
-from jaxgen.objectives.diffusion import editing, process, samplers
+from jaxgen.objectives.diffusion import editing, error_table, process, samplers
 from jaxgen.objectives.diffusion.noise_predictor import NoisePredictor
 from jaxgen.objectives.diffusion.path import discrete
 from jaxgen.objectives.diffusion.samplers import Descent, ancestral, ddim
@@ -72,26 +73,30 @@ def reverse_steps(
 def algorithm_1(
   model: NoisePredictor, weighting: str, params: Params, example: Example, key: Key
 ) -> tuple[jax.Array, Metrics]:
-  """The loss of one image at one time; with a learned variance, L_hybrid."""
+  """The loss of one image at one time; with a learned variance, L_hybrid.
+
+  With an analytic variance, what there is to see of the network's errors too.
+  """
   time_key, noise_key, dropout = jax.random.split(key, 3)
   t = jax.random.randint(time_key, (), 1, model.timesteps + 1)
   unclipped, variational = replace(model, clip=False), weighting == 'variational'
   error, term = losses(unclipped, params, example.image, t, noise_key, variational, dropout)
+  seen = error_table.look(t, error, model.timesteps) if model.analytic else {}
   if variational:
-    return model.timesteps * term, {}
-  return error + HYBRID * model.timesteps * term if model.learned else error, {}
+    return model.timesteps * term, seen
+  return error + HYBRID * model.timesteps * term if model.learned else error, seen
 
 
 def algorithm_2(
   model: NoisePredictor,
   steps: tuple[process.Reverse, jax.Array],
-  learned: bool,
+  own_variance: bool,
   params: Params,
   x_T: Image,
   key: Key,
   frames: int,
 ) -> jax.Array:
-  """The way of x_T down `reverse_steps`, (frames, H, W, C); their variance may be learned."""
+  """The way of x_T down `reverse_steps`, by their variance or the model's own, (frames, ...)."""
   kernel = model.kernel
 
   def back(x: Image, row: tuple[process.Reverse, jax.Array]) -> Image:
@@ -100,8 +105,9 @@ def algorithm_2(
     predicted, v = model(params, x, step.t)
     x_0 = model.x_0(x, predicted, kernel.a[step.t], kernel.s[step.t])
     deviation = step.deviation
-    if learned:
-      deviation = jnp.sqrt(process.learned_variance(v, deviation**2, log_range))
+    if own_variance:
+      own = model.variance_p(params, v, step.t, deviation**2, step.from_x_0, log_range)
+      deviation = jnp.where(deviation > 0.0, jnp.sqrt(own), 0.0)  # the last step shows the mean
     return step.from_x_0 * x_0 + step.from_x_t * x + deviation * noise
 
   return follow(back, x_T, steps, len(steps[1]), frames)
@@ -136,12 +142,12 @@ def way_down(
     descent = samplers.find(path, sampler, steps, eta=eta, **fields)
     return descent.trajectory(partial(model.denoiser, path), image_shape), descent
   rows = reverse_steps(alpha_bar, model.variance, sampler, steps, eta, fields)
-  learned = model.learned and sampler == 'ancestral'
+  own_variance = (model.learned or model.analytic) and sampler == 'ancestral'
 
   def trajectory(params: Params, label: Label, key: Key, frames: int) -> jax.Array:
     del label
     x_T = jax.random.normal(jax.random.fold_in(key, 0), image_shape)
-    return algorithm_2(model, rows, learned, params, x_T, key, frames)
+    return algorithm_2(model, rows, own_variance, params, x_T, key, frames)
 
   # Images are edited by the same steps, of the posterior's variance or less.
   kept = ancestral.sampler() if sampler == 'ancestral' else ddim.sampler(min(eta, 1.0))
@@ -172,7 +178,8 @@ def ddpm(
     weighting: 'simple' is L_simple (eq. 14), 'variational' the bound itself (eq. 5).
     variance: of the reverse process: 'small' is the posterior's, 'large' is beta_t (sec. 3.2),
       'learned' is between them, trained by 0.001 L_vlb in bits per dimension beside L_simple,
-      from which the mean gets no gradient (Nichol & Dhariwal 2021, eq. 16).
+      from which the mean gets no gradient (Nichol & Dhariwal 2021, eq. 16); 'analytic' is the best
+      one for the network's errors at each t, of which training keeps count (Bao et al. 2022).
     clip: whether the predicted x_0 is clipped to [-1, 1] in sampling and in the reported bound;
       never in training, where a clipped pixel would have no gradient.
     bound_samples: times t > 1 at which `evaluate` looks, one from each of so many equal strata.
@@ -186,18 +193,20 @@ def ddpm(
   abar = process.alpha_bars(schedule, timesteps)
   model = NoisePredictor(network, process.kernel(abar, variance), variance, clip)
   trajectory, descent = way_down(model, abar, image_shape, **sampling)
+  learn = error_table.descent if model.analytic else base.descent
 
   def init(key: Key) -> tuple[Params, Memory]:
-    params = network.init(key, jnp.zeros(image_shape), jnp.int32(1))
-    return params, optimizer.init(params)
+    params = model.init(key, image_shape)
+    return params, optimizer.init(params['network'] if model.analytic else params)
 
   return Objective(
     init,
-    base.descent(partial(algorithm_1, model, weighting), optimizer),
+    learn(partial(algorithm_1, model, weighting), optimizer),
     partial(bound, model, bound_samples),
     sampled(trajectory),
     figures={'denoising': on_the_way(trajectory, descent.steps)},
     networks={'denoiser': network},
+    averaged={'network': True, 'errors': False} if model.analytic else True,
     **editing.abilities(partial(model.denoiser, descent.path), descent),
   )
 
@@ -206,7 +215,7 @@ def check(timesteps: int, weighting: str, variance: str, bound_samples: int) -> 
   """Raises ValueError for an unknown name, or more samples of the bound than it has terms."""
   for name, chosen, known in (
     ('weighting', weighting, ('simple', 'variational')),
-    ('variance', variance, ('small', 'large', 'learned')),
+    ('variance', variance, ('small', 'large', 'learned', 'analytic')),
   ):
     if chosen not in known:
       raise ValueError(f'objective.{name}={chosen!r}; choose {" or ".join(known)}')

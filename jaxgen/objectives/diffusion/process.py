@@ -76,6 +76,24 @@ def learned_variance(v: jax.Array, small: ArrayLike, log_range: ArrayLike) -> ja
   return small * jnp.exp(0.5 * (v + 1.0) * log_range)
 
 
+def analytic_variance(
+  error: jax.Array, small: ArrayLike, from_x_0: ArrayLike, sigma: ArrayLike
+) -> jax.Array:
+  """Of x_s given x_t: the posterior's, and that of the x_0 which the network misses.
+
+  Of those that are the same for every pixel it makes the bound least, whatever the network (Bao et
+  al. 2022, Estimating the optimal covariance with imperfect mean). An exact one has the error
+  1 - E|eps_theta|^2, with which this is Analytic-DPM's (Bao et al. 2022, thm. 1).
+
+  Args:
+    error: E|eps - eps_theta|^2 at t, a mean over pixels.
+    small: the variance of q(x_s | x_t, x_0).
+    from_x_0: what its mean takes of x_0.
+    sigma: s_t / a_t, by which an error of eps is one of x_0.
+  """
+  return small + (from_x_0 * sigma) ** 2 * error
+
+
 class Reverse(NamedTuple):
   """x_s = from_x_0 * x_0 + from_x_t * x_t + deviation * eps, a step back in time, for each t."""
 
@@ -143,23 +161,24 @@ class Kernel(NamedTuple):
   s: jax.Array  # sqrt(1 - alpha_bar), of the noise in x_t
   from_x_0: jax.Array  # the posterior mean's dependence on x_0 (eq. 7)
   variance_q: jax.Array  # of the posterior q(x_{t-1} | x_t, x_0)
-  variance_p: jax.Array  # of the model p(x_{t-1} | x_t); where it is learned, the least
-  log_range: jax.Array  # log(beta_t / variance_p), how much more a learned one is at most
+  variance_p: jax.Array  # of the model p(x_{t-1} | x_t); learned or analytic, the least
+  log_range: jax.Array  # log(beta_t / the small one), how much more a learned one is at most
 
 
 def kernel(alpha_bar: np.ndarray, variance: str) -> Kernel:
-  """Tables of all T steps for 'small' (the posterior's), 'large' (beta_t) or 'learned' variances.
+  """Tables of all T steps for 'small' (the posterior's), 'large' (beta_t) or other variances.
 
   At t = 1, where the posterior's variance is zero, the model's is that at t = 2, as in the
-  paper's own code; a learned one is between this and beta_1. So is there the posterior's: no term
-  of the bound takes it, but a gradient would not pass a zero.
+  paper's own code; a learned one is between this and beta_1, and an analytic one adds to the zero.
+  So is there the posterior's: no term of the bound takes it, but a gradient would not pass a zero.
   """
   steps = reverse_steps(alpha_bar, np.arange(len(alpha_bar)))
   small = posterior_variance(alpha_bar[1:], alpha_bar[:-1])
   small[0] = small[1]
   beta = 1.0 - alpha_bar[1:] / alpha_bar[:-1]
-  model = np.concatenate([small[:1], beta[1:]]) if variance == 'large' else small
-  columns = steps.from_x_0[::-1], small, model, np.log(beta / model)
+  first = [0.0] if variance == 'analytic' else small[:1]
+  model = np.concatenate([first, (beta if variance == 'large' else small)[1:]])
+  columns = steps.from_x_0[::-1], small, model, np.log(beta / small)
   columns = (np.concatenate([[0.0], c]) for c in columns)
   tables = np.sqrt(alpha_bar), np.sqrt(1.0 - alpha_bar), *columns
   return Kernel(*(jnp.asarray(table, jnp.float32) for table in tables))

@@ -56,9 +56,8 @@ def losses(
   error = jnp.mean((noise - predicted) ** 2)
   x_0_hat = model.x_0(x_t, predicted, kernel.a[t], kernel.s[t])
   x_0_hat = x_0_hat if mean_too else jax.lax.stop_gradient(x_0_hat)
-  variance_p = kernel.variance_p[t]
-  if model.learned:
-    variance_p = process.learned_variance(v, variance_p, kernel.log_range[t])
+  step = kernel.variance_p[t], kernel.from_x_0[t], kernel.log_range[t]
+  variance_p = model.variance_p(params, v, t, *step)
   return error, bound_term(kernel, x_0, x_0_hat, t, variance_p)
 
 
