@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     study = plan.load(options.config, overrides)
     workdir = options.workdir or default_workdir(options.config)
     mine = plan.part(study.cells, options.part)
-    plan.agree(study, workdir)
+    results.agree(study, workdir)
     if options.report_only:
       return report(study, workdir)
     with claim(workdir / 'parts' / options.part.replace('/', '-of-')):
@@ -85,8 +85,8 @@ def default_workdir(source: str) -> Path:
 
 def run(study: Study, workdir: Path, mine: Sequence[Cell]) -> int:
   """Runs the cells of one part that are not finished, then writes what all parts have found."""
-  if not (workdir / plan.FILE).exists():
-    write_whole(workdir / plan.FILE, json.dumps(results.opening(study), indent=2).encode())
+  if not (workdir / results.FILE).exists():
+    write_whole(workdir / results.FILE, json.dumps(results.opening(study), indent=2).encode())
   left = [cell for cell in mine if cells.remaining(workdir, cell)]
   found = f'{len(study.cells)} cells in {workdir}, {len(left)} to run here'
   print(f'{study.config.title}: {found}', flush=True)
@@ -132,7 +132,7 @@ def one(
 def report(study: Study, workdir: Path) -> int:
   """Writes study.json, study.md and study.html; returns 1 where cells have failed."""
   found = results.collect(study, workdir)
-  write_whole(workdir / plan.FILE, json.dumps(results.as_json(found), indent=2).encode())
+  write_whole(workdir / results.FILE, json.dumps(results.as_json(found), indent=2).encode())
   write_whole(workdir / 'study.md', results.markdown(found).encode())
   write_whole(workdir / 'study.html', page(found).encode())
   done = sum(entry.status == FINISHED for entry in found.cells)

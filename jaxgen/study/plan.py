@@ -7,6 +7,8 @@ A study is a Python file whose `get_config(dataset)` returns, by name:
   overrides: of every model; `{'num_steps': 3000, 'evaluation': {'num_samples': 1000}}`.
   axes: name -> fields of the models' configs with a tuple of values each; the fields of one axis go
     together, the axes are crossed. One of `sampler` fields alone needs no training of its own.
+  besides: name -> a value of each field of the axes that need no training: points off their grid,
+    such as one with many steps to compare with; may be left out.
   seeds: of the trainings.
   numbers: what is wanted, as in 'fid_classifier' against the test split, 'train/fid_classifier',
     'raw/elbo_nats' of the raw parameters, or 'training_seconds'.
@@ -15,7 +17,6 @@ A study is a Python file whose `get_config(dataset)` returns, by name:
 """
 
 import itertools
-import json
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -29,12 +30,10 @@ from jaxgen.configuration import flatten
 from jaxgen.errors import UserError, suggest
 from jaxgen.report.runs import ASIDE
 
-FILE = 'study.json'
 FIELDS = {
   **{'title': str, 'x': str, 'seeds': tuple, 'numbers': tuple, 'log': tuple},
-  **dict.fromkeys(('models', 'overrides', 'axes'), ml_collections.ConfigDict),
+  **dict.fromkeys(('models', 'overrides', 'axes', 'besides'), ml_collections.ConfigDict),
 }
-COMPUTED = ('models', 'overrides', 'axes')  # the others may change in a folder: what is shown
 MODEL = 'model'
 COSTS = ('training_seconds', 'training_teraflops')  # stand in every table
 
@@ -97,6 +96,8 @@ def load(source: str, overrides: Sequence[str]) -> Study:
     UserError: the file fails, or names a field, value or model that cannot be.
   """
   config = configuration.execute(source)
+  with config.unlocked():
+    config.besides = config.get('besides', ml_collections.ConfigDict())
   require_fields(config, source)
   config = configuration.override(config, overrides)
   require_values(config)
@@ -139,6 +140,13 @@ def require_values(config: ml_collections.ConfigDict) -> None:
     )
   for axis, section in config.axes.items():
     require_axis(axis, dict(flatten(section.to_dict())))
+  free = {name for fields in axes_of(config, training=False).values() for name in fields}
+  for section in config.besides.values():
+    if (given := set(dict(flatten(section.to_dict())))) != free:
+      raise UserError(
+        f'besides has a point of {sorted(given)}, and the axes that need no training have the '
+        f'fields {sorted(free)}: give a value of each of these'
+      )
   if not config.numbers:
     raise UserError("the study has no numbers: name at least one, as in ('fid_classifier',)")
   places = [*config.axes, MODEL, *config.numbers, *COSTS]
@@ -174,18 +182,35 @@ def trains(fields: dict[str, Any]) -> bool:
   return not all(field.startswith('sampler.') for field in fields)
 
 
+def axes_of(config: ml_collections.ConfigDict, training: bool) -> dict[str, dict[str, Any]]:
+  """The fields of the axes that need training, or of those that do not, with their values."""
+  axes = {axis: dict(flatten(section.to_dict())) for axis, section in config.axes.items()}
+  return {axis: fields for axis, fields in axes.items() if trains(fields) == training}
+
+
 def points(
   config: ml_collections.ConfigDict, training: bool
 ) -> Iterator[tuple[Point, dict[str, Any]]]:
-  """Every point on the axes that need training, or on those that do not, and its fields."""
-  axes = {axis: dict(flatten(section.to_dict())) for axis, section in config.axes.items()}
-  axes = {axis: fields for axis, fields in axes.items() if trains(fields) == training}
+  """Every point on the axes that need training, or on those that do not, and its fields.
+
+  Those that need none come with the points besides the grid.
+  """
+  axes = axes_of(config, training)
   counts = [range(len(next(iter(fields.values())))) for fields in axes.values()]
   for places in itertools.product(*counts):
     at = list(zip(axes.items(), places, strict=True))
     yield (
       {axis: labels(axis, fields)[place] for (axis, fields), place in at},
       {name: values[place] for (_, fields), place in at for name, values in fields.items()},
+    )
+  for section in () if training else config.besides.values():
+    chosen = dict(flatten(section.to_dict()))
+    yield (
+      {
+        axis: labels(axis, {name: (*values, chosen[name]) for name, values in fields.items()})[-1]
+        for axis, fields in axes.items()
+      },
+      chosen,
     )
 
 
@@ -236,38 +261,6 @@ def checked(model: str, source: str, overrides: Sequence[str]) -> ml_collections
 def written(fields: dict[str, Any]) -> tuple[str, ...]:
   """Fields as a command line has them."""
   return tuple(f'--config.{name}={value}' for name, value in fields.items())
-
-
-def agree(study: Study, workdir: Path) -> None:
-  """Checks that a folder is free, or holds this study.
-
-  Seeds may be added, and what is shown may change: neither makes another number of a cell.
-
-  Raises:
-    UserError: it holds another study, or a run.
-  """
-  if (workdir / configuration.FILE).exists():
-    raise UserError(f'{workdir} is the folder of a run: choose another --workdir for the study')
-  if not (workdir / FILE).exists():
-    return
-  try:
-    saved = json.loads((workdir / FILE).read_text())['study']
-    then = dict(flatten({name: saved[name] for name in COMPUTED}))
-  except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-    raise UserError(
-      f'cannot read {workdir / FILE}: {error}; move it away to make it anew'
-    ) from error
-  now = dict(flatten(json.loads(study.config.to_json())))
-  now = {name: value for name, value in now.items() if name.startswith(COMPUTED)}
-  different = [
-    f'  {name}: {then.get(name)!r} there, {now.get(name)!r} now'
-    for name in sorted(then.keys() | now.keys())
-    if then.get(name) != now.get(name)
-  ]
-  if different:
-    raise UserError(
-      f'{workdir} holds another study:\n' + '\n'.join(different) + '\nUse another --workdir.'
-    )
 
 
 def part(cells: Sequence[Cell], text: str) -> tuple[Cell, ...]:

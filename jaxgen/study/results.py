@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jaxgen import configuration
+from jaxgen.configuration import flatten
 from jaxgen.errors import UserError
 from jaxgen.report import tables
 from jaxgen.report.groups import Groups
@@ -13,6 +15,10 @@ from jaxgen.report.tables import Row, cost, plain_rows, score_rows
 from jaxgen.study import cells
 from jaxgen.study.plan import COSTS, MODEL, Cell, Point, Study
 from jaxgen.version import __version__
+
+FILE = 'study.json'
+# Of a study's config; the others may change in a folder: what is shown.
+COMPUTED = 'models', 'overrides', 'axes', 'besides'
 
 
 class Entry(NamedTuple):
@@ -128,6 +134,38 @@ def opening(study: Study) -> dict[str, Any]:
   """What study.json holds before there are results."""
   saved = json.loads(study.config.to_json())
   return {'jaxgen': __version__, 'config': study.source, 'study': saved}
+
+
+def agree(study: Study, workdir: Path) -> None:
+  """Checks that a folder is free, or holds this study.
+
+  Seeds may be added, and what is shown may change: neither makes another number of a cell.
+
+  Raises:
+    UserError: it holds another study, or a run.
+  """
+  if (workdir / configuration.FILE).exists():
+    raise UserError(f'{workdir} is the folder of a run: choose another --workdir for the study')
+  if not (workdir / FILE).exists():
+    return
+  try:
+    saved = json.loads((workdir / FILE).read_text())['study']
+    then = dict(flatten({name: saved[name] for name in COMPUTED if name in saved}))
+  except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    raise UserError(
+      f'cannot read {workdir / FILE}: {error}; move it away to make it anew'
+    ) from error
+  now = dict(flatten(json.loads(study.config.to_json())))
+  now = {name: value for name, value in now.items() if name.startswith(COMPUTED)}
+  different = [
+    f'  {name}: {then.get(name)!r} there, {now.get(name)!r} now'
+    for name in sorted(then.keys() | now.keys())
+    if then.get(name) != now.get(name)
+  ]
+  if different:
+    raise UserError(
+      f'{workdir} holds another study:\n' + '\n'.join(different) + '\nUse another --workdir.'
+    )
 
 
 def as_json(result: Result) -> dict[str, Any]:

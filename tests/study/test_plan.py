@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from jaxgen.errors import UserError
-from jaxgen.study import plan
+from jaxgen.study import plan, results
 from jaxgen.study.__main__ import main
 from tests.examples import EXPERIMENTS
 
@@ -77,11 +77,13 @@ def test_samplers_need_no_training_of_their_own(written: Written) -> None:
       'overrides': {'sampler': {'name': 'ddim'}},
     }
   }
-  study = plan.load(written(axes=sampled, models=model, x='steps'), ())
+  besides = {'many': {'sampler': {'steps': 90, 'eta': 0.5}}}
+  study = plan.load(written(axes=sampled, models=model, besides=besides, x='steps'), ())
   assert len(study.cells) == 2
   for cell in study.cells:
     chosen = [(s.config.sampler.steps, s.config.sampler.eta) for s in cell.samplings]
-    assert chosen == [(5, 0.0), (9, 0.0), (5, 1.0), (9, 1.0)]
+    assert chosen == [(5, 0.0), (9, 0.0), (5, 1.0), (9, 1.0), (90, 0.5)]
+    assert cell.samplings[-1].point == {'steps': 90, 'eta': 0.5}
     assert cell.samplings[2].arguments == ('--config.sampler.eta=1.0', '--config.sampler.steps=5')
 
 
@@ -110,6 +112,7 @@ def test_samplers_need_no_training_of_their_own(written: Written) -> None:
     ({'numbers': ()}, 'the study has no numbers'),
     ({'x': 'laten'}, "Did you mean 'latent'"),
     ({'log': ('fid_classifer',)}, "Did you mean 'fid_classifier'"),
+    ({'besides': {'b': {'sampler': {'steps': 9}}}}, "besides has a point of ['sampler.steps']"),
     ({'extra': 1}, "unknown field 'extra' of a study"),
     ({'seeds': 3}, "a study has a field 'seeds', of type tuple"),
   ],
@@ -140,19 +143,19 @@ def test_part_out_of_range(
 
 
 def test_a_folder_holds_one_study(written: Written, tmp_path: Path) -> None:
-  saved = {name: FIELDS[name] for name in plan.COMPUTED}
-  (tmp_path / plan.FILE).write_text(json.dumps({'study': saved}))
-  plan.agree(plan.load(written(), ()), tmp_path)
-  plan.agree(plan.load(written(seeds=(0, 1, 2), title='More seeds'), ()), tmp_path)
+  saved = {name: FIELDS[name] for name in results.COMPUTED if name in FIELDS}
+  (tmp_path / results.FILE).write_text(json.dumps({'study': saved}))
+  results.agree(plan.load(written(), ()), tmp_path)
+  results.agree(plan.load(written(seeds=(0, 1, 2), title='More seeds'), ()), tmp_path)
   other = plan.load(written(), ('--config.overrides.num_steps=60',))
   with pytest.raises(UserError, match=r'another study:\n  overrides.num_steps: 40 there, 60 now'):
-    plan.agree(other, tmp_path)
-  (tmp_path / plan.FILE).write_text('{"study": 3}')
+    results.agree(other, tmp_path)
+  (tmp_path / results.FILE).write_text('{"study": 3}')
   with pytest.raises(UserError, match='cannot read'):
-    plan.agree(other, tmp_path)
+    results.agree(other, tmp_path)
   (tmp_path / 'config.json').write_text('{}')
   with pytest.raises(UserError, match='the folder of a run'):
-    plan.agree(other, tmp_path)
+    results.agree(other, tmp_path)
 
 
 @pytest.mark.parametrize('path', STUDIES, ids=lambda path: path.stem)

@@ -20,7 +20,7 @@ import pytest
 
 from jaxgen.evaluation.provenance import parameters_hash
 from jaxgen.model import load
-from jaxgen.study import cells, plan
+from jaxgen.study import cells, results
 from jaxgen.study.__main__ import main
 from jaxgen.training.workdir import claim
 
@@ -81,7 +81,7 @@ def test_a_cell_that_fails_is_recorded_and_the_others_go_on(made: Made) -> None:
   assert made.code == 1
   assert re.search(r'jaxgen: 2 of 4 cells failed, vae-rate1e\+30-seed0 first: .*at step', made.err)
   assert 'tries them again' in made.err
-  study = json.loads((made.folder / plan.FILE).read_text())
+  study = json.loads((made.folder / results.FILE).read_text())
   assert [cell['status'] for cell in study['cells']] == ['failed'] * 2 + ['finished'] * 2
   assert 'is nan' in study['cells'][0]['reason'] or 'is inf' in study['cells'][0]['reason']
   assert study['problems'][0].startswith('vae-rate1e+30-seed0 failed: ')
@@ -98,7 +98,7 @@ def test_progress_is_said_in_a_few_lines(made: Made) -> None:
 
 
 def test_the_table_has_the_numbers_of_the_cells(made: Made) -> None:
-  study = json.loads((made.folder / plan.FILE).read_text())
+  study = json.loads((made.folder / results.FILE).read_text())
   workdirs = [made.folder / 'runs' / f'vae-rate0.001-seed{seed}' for seed in (0, 1)]
   found = [json.loads((folder / 'evaluation.json').read_text()) for folder in workdirs]
   bounds = [one['ema']['elbo_bernoulli_surrogate_nats'] for one in found]
@@ -128,7 +128,7 @@ def test_the_table_has_the_numbers_of_the_cells(made: Made) -> None:
 
 def test_a_cell_is_the_command_line_that_it_names(made: Made, tmp_path: Path) -> None:
   """Run by hand, it gives the same bits, whose hash is in run.json, evaluation and study."""
-  study = json.loads((made.folder / plan.FILE).read_text())
+  study = json.loads((made.folder / results.FILE).read_text())
   cell = study['cells'][2]
   command = [*cell['arguments'], f'--workdir={tmp_path}/run', '--config.cpu_devices=4']
   # In a process of its own, as a cell is: tests compile otherwise.
@@ -172,7 +172,7 @@ def half(made: Made, tmp_path: Path) -> tuple[list[str], Path]:
   folder = tmp_path / 'half'
   arguments = command(folder, axes={'rate': {'optimizer': {'learning_rate': (1e-3,)}}})
   shutil.copytree(made.folder, folder)
-  (folder / plan.FILE).unlink()
+  (folder / results.FILE).unlink()
   return arguments, folder
 
 
