@@ -13,7 +13,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from jaxgen.errors import UserError, meant, suggest
-from jaxgen.fields import FREE, experiment_of, flatten, meant_by
+from jaxgen.fields import FREE, experiment_of, flatten, meant_by, own_name
 from jaxgen.images import write_whole
 from jaxgen.migration import modernise
 from jaxgen.objectives.base import BLOCKS, REDUCTIONS
@@ -224,7 +224,7 @@ def check_number(name: str, value: Any, number: Any) -> None:
     if number < 0 and 'optimizer.' in name:
       raise UserError(f'config.{name}={value} must not be negative')
   elif isinstance(number, int) and not isinstance(number, bool):
-    zero = name.removeprefix('autoencoder.').startswith(MAY_BE_ZERO) or 'optimizer.' in name
+    zero = own_name(name).startswith(MAY_BE_ZERO) or 'optimizer.' in name
     zero = zero and name.rpartition('.')[2] not in SIZES
     if number < (0 if zero else 1):
       raise UserError(f'config.{name}={value} must be {"zero or " * zero}positive')
@@ -290,7 +290,8 @@ def save(config: ml_collections.ConfigDict, workdir: Path) -> None:
 
 def extends(saved: dict[str, Any], wanted: dict[str, Any]) -> bool:
   """Whether more steps are wanted than saved, and no rate is scheduled over their number."""
+  own = {name: value for name, value in wanted.items() if name == own_name(name)}
   constant = all(
-    value == 'constant' for name, value in wanted.items() if name.endswith('optimizer.schedule')
+    value == 'constant' for name, value in own.items() if name.endswith('optimizer.schedule')
   )
   return constant and wanted['num_steps'] > saved.get('num_steps', 0)

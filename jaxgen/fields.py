@@ -17,6 +17,10 @@ FREE = (
   *('data.path', 'data.memory_limit', 'cpu_devices'),
 )
 
+# Sections that are the configs of other runs, which have finished; fields of `objective` name their
+# folders.
+FIRST_STAGES = 'autoencoder', 'teacher'
+
 # What fields are called elsewhere -> the end of their names here.
 SYNONYMS = {
   **dict.fromkeys(('lr', 'rate', 'step_size'), 'learning_rate'),
@@ -56,6 +60,17 @@ SYNONYMS = {
 
 VALUE, KIND = 36, 13  # letters of the columns of a listing
 KINDS = {int: 'whole number', float: 'number', bool: 'true or false', str: 'text'}
+
+
+def first_stage(config: Collection[str]) -> str:
+  """The section of the run on which a config's own stands; '' where there is none."""
+  return next((name for name in FIRST_STAGES if name in config), '')
+
+
+def own_name(name: str) -> str:
+  """A field's name in the config that it is of, `network.width` for `autoencoder.network.width`."""
+  section, _, rest = name.partition('.')
+  return rest if section in FIRST_STAGES else name
 
 
 def flatten(tree: dict[str, Any], prefix: str = '') -> Iterator[tuple[str, Any]]:

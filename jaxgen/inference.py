@@ -13,7 +13,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from jaxgen import configuration, datasets, images, objectives
+from jaxgen import configuration, datasets, fields, images, objectives
 from jaxgen.datasets import splits
 from jaxgen.devices import cost, parallel
 from jaxgen.errors import UserError
@@ -140,15 +140,16 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Path, which: str = LAST
 
 
 def first_stage(model: Model) -> dict[str, Any]:
-  """Which autoencoder a model of codes stands on, and what that cost; {} of others."""
-  if 'autoencoder' not in model.config:
+  """Which autoencoder or teacher a model stands on, and what that cost; {} of others."""
+  section = fields.first_stage(model.config)
+  if not section:
     return {}
-  first, frozen = model.config.autoencoder, model.state.params['autoencoder']
+  first, frozen = model.config[section], model.state.params[section]
   objective = objectives.find_objective(first, model.facts)
   state = jax.eval_shape(lambda: parallel.initial_state(objective, first.seed))
   update = parallel.train_steps(objective, first.seed, first.ema_decay)
   found = {
-    'workdir': model.config.objective.autoencoder,
+    'workdir': model.config.objective[section],
     'sha256': parameters_hash(frozen),
     'objective': first.objective.name,
     'parameters': cost.parameters(frozen),
@@ -158,7 +159,7 @@ def first_stage(model: Model) -> dict[str, Any]:
       update, state, batch_of(first, model.facts.image_shape)
     ),
   }
-  return {'autoencoder': found}
+  return {section: found}
 
 
 def batch_of(config: ml_collections.ConfigDict, image_shape: tuple[int, int, int]) -> Example:

@@ -185,7 +185,7 @@ def lost(error: Exception) -> str:
 
 def run(options: argparse.Namespace, config: ml_collections.ConfigDict, workdir: Path) -> int:
   """Dispatches on the mode. Imports wait until the devices are chosen."""
-  if 'autoencoder' in config:
+  if fields.first_stage(config):
     from jaxgen.training.trained import complete
 
     complete(config, workdir)

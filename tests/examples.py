@@ -31,6 +31,12 @@ TINY = {
   'network.hidden': (16, 16),
   'autoencoder.network.hidden': (16,),
   'autoencoder.objective.latent': 4,
+  'teacher.network.channels': 8,
+  'teacher.network.multipliers': (1,),
+  'teacher.network.attention': (),
+  'teacher.objective.prediction': 'preconditioned',  # so that it is no identity from the beginning
+  'teacher.objective.sigma_data': 0.5,
+  'objective.teacher_steps': 3,
   'network.channels': 8,
   'network.blocks': 1,
   'network.multipliers': (1,),

@@ -33,10 +33,11 @@ def shrunk(experiment: Path, folder: Path) -> list[str]:
   """Command-line overrides that make an experiment tiny, with the run that it stands on, if any."""
   fields = dict(configuration.flatten(configuration.execute(str(experiment)).to_dict()))
   overrides = [f'--config.{name}={value}' for name, value in SMALL.items() if name in fields]
-  if 'objective.autoencoder' in fields:
-    first, workdir = experiment.parent / 'autoencoder.py', folder / 'autoencoder'
-    assert main([f'--config={first}', f'--workdir={workdir}', *shrunk(first, folder)]) == 0
-    overrides.append(f'--config.objective.autoencoder={workdir}')
+  for stage, name in (('autoencoder', 'autoencoder'), ('teacher', 'flow_matching')):
+    if f'objective.{stage}' in fields:
+      first, workdir = experiment.parent / f'{name}.py', folder / stage
+      assert main([f'--config={first}', f'--workdir={workdir}', *shrunk(first, folder)]) == 0
+      overrides.append(f'--config.objective.{stage}={workdir}')
   return overrides
 
 

@@ -9,12 +9,11 @@ from jaxgen import configuration, objectives
 from jaxgen.datasets.splits import Dataset, Facts
 from jaxgen.devices.parallel import TrainState, initial_state, purpose_key
 from jaxgen.errors import UserError
+from jaxgen.fields import first_stage
 from jaxgen.objectives.base import Objective, Params
 from jaxgen.training import checkpoint
 from jaxgen.training.checkpoint import BEST, FOLDERS, LAST
 from jaxgen.training.workdir import facts_of, require_data
-
-SECTION = 'autoencoder'  # of a config, and of the parameters, that are those of another run
 
 
 def trained(
@@ -49,12 +48,13 @@ def begin_from(
 ) -> Params | None:
   """The averaged parameters that this run begins with, where they are those of other runs.
 
-  All are those of the run that `config.init_from` names; an autoencoder that stays as it is, those
-  of `config.objective.autoencoder`. None where none is named, or where this one has begun already.
+  All are those of the run that `config.init_from` names; an autoencoder or a teacher that stays as
+  it is, those of `config.objective.autoencoder` or `.teacher`. None where none is named, or where
+  this one has begun already.
 
   Raises:
     UserError: the folder is not that of a run, its parameters are of another architecture, or an
-      autoencoder was trained on other data.
+      autoencoder or a teacher was trained on other data.
   """
   if checkpoint.steps(workdir / FOLDERS[LAST]):
     return None
@@ -64,16 +64,18 @@ def begin_from(
     found = trained(configuration.load(None, source, []), source)[2].ema
     expected, _ = jax.eval_shape(objective.init, jax.random.key(0))
     checkpoint.compare(*map(checkpoint.specification, (found, expected)), source)
-  if SECTION in config:
-    source = Path(config.objective.autoencoder)
+  if section := first_stage(config):
+    source = Path(config.objective[section])
     require_data(source, dataset)
     found = found or jax.device_get(jax.jit(objective.init)(purpose_key(config.seed, 'init'))[0])
-    found = found | {SECTION: trained(config[SECTION], source)[2].ema}
+    found = found | {section: trained(config[section], source)[2].ema}
   return found
 
 
 def complete(config: ml_collections.ConfigDict, workdir: Path) -> None:
   """Puts the config of the run that `objective.autoencoder` names into the section `autoencoder`.
+
+  Or, where another is the first stage of a model, what that field names into that section.
 
   A workdir keeps that config, as its checkpoints keep the parameters, so that a run that has begun
   needs the other folder no more.
@@ -81,17 +83,18 @@ def complete(config: ml_collections.ConfigDict, workdir: Path) -> None:
   Raises:
     UserError: none is named, it is not the folder of a run, or that one saw the pixels otherwise.
   """
-  if SECTION not in config:
+  section = first_stage(config)
+  if not section:
     return
   begun = (workdir / configuration.FILE).exists()
-  if not config.objective.autoencoder:
+  if not config.objective[section]:
     raise UserError(
-      "objective.autoencoder='' must name the folder of a trained autoencoder, as in "
-      '--config.objective.autoencoder=runs/autoencoder-digits-seed0'
+      f"objective.{section}='' must name the folder of a trained {section}, as in "
+      f'--config.objective.{section}=runs/{config[section].experiment or section}-digits-seed0'
     )
-  source = Path(config.objective.autoencoder)
+  source = Path(config.objective[section])
   if begun:
-    found = configuration.read(workdir).get(SECTION)
+    found = configuration.read(workdir).get(section)
   else:
     found = configuration.load(None, source, [])
     done = checkpoint.steps(source / FOLDERS[LAST])
@@ -101,8 +104,8 @@ def complete(config: ml_collections.ConfigDict, workdir: Path) -> None:
     return  # the run in the workdir is another one, which is said when both are compared
   if found.data.binarize != config.data.binarize:
     raise UserError(
-      f'data.binarize={config.data.binarize}, and the autoencoder in {source} was trained with '
+      f'data.binarize={config.data.binarize}, and the {section} in {source} was trained with '
       f'{found.data.binarize}: choose that'
     )
   with config.unlocked():
-    config[SECTION] = found
+    config[section] = found

@@ -12,6 +12,7 @@ from jaxgen.datasets import order
 from jaxgen.devices import parallel
 from jaxgen.errors import UserError
 from jaxgen.evaluation.provenance import changes, circumstances
+from jaxgen.fields import first_stage
 from jaxgen.training import checkpoint
 from jaxgen.training.checkpoint import FOLDERS, LAST
 from jaxgen.training.workdir import RECORD, read_record, require_data
@@ -70,7 +71,7 @@ def interval(config: ml_collections.ConfigDict, workdir: Path, steps: int) -> tu
   if not saved:
     raise UserError(f'{workdir} holds no checkpoint: train first, with --mode=train')
   older = [0, *saved[:-1]]
-  if config.init_from or 'autoencoder' in config:  # it began with parameters of another run
+  if config.init_from or first_stage(config):  # it began with parameters of another run
     older = saved[:-1]
   known = ' or '.join(str(saved[-1] - start) for start in reversed(older))
   if not older or (steps and saved[-1] - steps not in older):

@@ -15,7 +15,7 @@ Symbols as in `denoiser`; the loss is E w(t) |output - its target|^2 with t from
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,7 @@ from jaxgen.objectives import base, optimizers
 from jaxgen.objectives.base import (
   Example,
   Image,
+  Images,
   Key,
   Keys,
   Label,
@@ -101,7 +102,7 @@ def with_dropout(
 def update(
   loss: Callable[..., tuple[jax.Array, Metrics]],
   optimizer: optax.GradientTransformation,
-  coupling: str,
+  couple: Callable[[Images, jax.Array], jax.Array],
   stratified: bool,
   params: Params,
   memory: Memory,
@@ -114,7 +115,7 @@ def update(
   shape = examples.image.shape[1:]
   places = quantiles.drawn(jax.vmap(lambda key: jax.random.fold_in(key, PLACE))(keys), stratified)
   noises = jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, NOISE), shape))(keys)
-  noises = COUPLINGS[coupling](examples.image, noises)
+  noises = couple(examples.image, noises)
   return base.descend(loss, optimizer, params, memory, examples, keys, places, noises)
 
 
@@ -183,6 +184,7 @@ def diffusion(
   check_dropout(label_dropout, denoiser.conditional)
   guidance.check(label_dropout)
   loss, guided = Loss(denoiser, density, weight), partial(guidance.of, denoiser)
+  learn = partial(update, partial(with_dropout, loss, label_dropout), optimizer)
   trajectory = descent.trajectory(guided, facts.image_shape, denoiser.mean)
 
   def init(key: Key) -> tuple[Params, Memory]:
@@ -191,7 +193,7 @@ def diffusion(
 
   return Objective(
     init,
-    partial(update, partial(with_dropout, loss, label_dropout), optimizer, coupling, stratified),
+    partial(learn, COUPLINGS[coupling], stratified),
     partial(evaluate, loss, name, times, likelihood_steps),
     sampled(trajectory),
     figures={'denoising': on_the_way(trajectory, descent.steps)},
@@ -234,8 +236,8 @@ def error_name(density: str, prediction: str, weighting: str) -> str:
   return f'{law}{counted}_squared_error'
 
 
-def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
-  """The model that a config describes."""
+def parts(config: ml_collections.ConfigDict, facts: Facts) -> dict[str, Any]:
+  """What `diffusion` makes the model of that a config describes."""
   fields, sampler = base.arguments(config.objective), config.sampler.to_dict()
   path = find_path(fields.pop('path'))
   deviation, meaning = fields.pop('sigma_data'), fields.pop('prediction')
@@ -256,16 +258,21 @@ def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
     sampler.pop('clip'),
   )
   guidance = Guidance(*(sampler.pop(n) for n in ('guidance', 'guidance_min', 'guidance_max')))
-  return diffusion(
-    denoiser,
-    optimizers.find_optimizer(**config.optimizer, num_steps=config.num_steps),
-    facts,
-    density.find(law, path, *(fields.pop(n) for n in ('P_mean', 'P_std', 'levels'))),
-    weighting.find(counted, path, predicted),
-    samplers.find(path, **sampler, evaluations=guidance.evaluations),
-    guidance,
-    error_name(law, meaning, counted),
+  return {
+    'denoiser': denoiser,
+    'optimizer': optimizers.find_optimizer(**config.optimizer, num_steps=config.num_steps),
+    'facts': facts,
+    'density': density.find(law, path, *(fields.pop(n) for n in ('P_mean', 'P_std', 'levels'))),
+    'weight': weighting.find(counted, path, predicted),
+    'descent': samplers.find(path, **sampler, evaluations=guidance.evaluations),
+    'guidance': guidance,
+    'name': error_name(law, meaning, counted),
+    'times': config.evaluation.times,
+    'likelihood_steps': config.evaluation.likelihood_steps,
     **fields,
-    times=config.evaluation.times,
-    likelihood_steps=config.evaluation.likelihood_steps,
-  )
+  }
+
+
+def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
+  """The model that a config describes."""
+  return diffusion(**parts(config, facts))
