@@ -1,4 +1,4 @@
-"""--mode=explore: pictures and numbers of a trained model's latents."""
+"""--mode=explore: pictures and numbers of a trained model's latents, and of images it edits."""
 
 import copy
 import json
@@ -13,7 +13,7 @@ import numpy as np
 from jaxgen import datasets, images
 from jaxgen.datasets.splits import Dataset, Split, subset
 from jaxgen.errors import UserError
-from jaxgen.latents import codes, pictures
+from jaxgen.latents import codes, edits, pictures
 from jaxgen.latents.pictures import SHEETS, Coded, Latents
 from jaxgen.latents.probe import probe, table
 from jaxgen.latents.projection import projection
@@ -25,10 +25,10 @@ FOLDER = 'explore'
 
 
 class Explored(NamedTuple):
-  """What was seen of a model's latents.
+  """What was seen of a model's latents, and of images that it edits.
 
   Attributes:
-    sheets: by name, uint8 (rows, columns, H, W, C), see `pictures`.
+    sheets: by name, uint8 (rows, columns, H, W, C), see `pictures` and `edits`.
     record: what was done and found, as explore.json has it.
   """
 
@@ -80,12 +80,28 @@ def latents_of(model: Model, dataset: Dataset, most: int = 0) -> Latents:
 
 
 def explore(model: Model, dataset: Dataset, most: int = 0) -> Explored:
-  """Reconstructions, paths, traversals, arithmetic, manifold, neighbours, and a linear probe.
+  """What a model's codes are good for, and what it makes of given images where it denoises.
 
   Args:
-    model: that decodes; where it does not encode, its codes are found by descent, which is slow.
+    model: that decodes; where it does not encode, its codes are found by descent, which is slow. Of
+      a model without codes, such as a conditional one that denoises, what it makes of images alone.
     dataset: its data.
     most: images of the training and of the test split that are encoded, a seeded choice; 0 for all.
+
+  Raises:
+    UserError: the model does neither, or some codes are not finite.
+  """
+  sheets = edits.drawn(model, dataset.test)
+  described = {f'{name}.png': pictures.description(getattr(edits, name)) for name in sheets}
+  if sheets and not model.objective.decode:
+    return Explored(sheets, {'pictures': described})
+  found = of_codes(model, dataset, most)
+  found.record['pictures'] |= described
+  return found._replace(sheets=found.sheets | sheets)
+
+
+def of_codes(model: Model, dataset: Dataset, most: int) -> Explored:
+  """Reconstructions, paths, traversals, arithmetic, manifold, neighbours, and a linear probe.
 
   Raises:
     UserError: the model does not decode, or some codes are not finite.
