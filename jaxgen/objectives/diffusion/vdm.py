@@ -5,6 +5,7 @@ linearly from gamma_0 to gamma_1, which are learned; eps_theta(z_t, gamma) the n
 prior + diffusion + reconstruction (eq. 11), here in bits per dimension.
 """
 
+from dataclasses import dataclass
 from functools import partial
 
 import flax.linen as nn
@@ -34,11 +35,12 @@ from jaxgen.objectives.diffusion.denoiser import applied
 from jaxgen.objectives.diffusion.path import TICKS
 from jaxgen.objectives.diffusion.samplers import Descent
 from jaxgen.objectives.diffusion.samplers.base import Denoise
-from jaxgen.objectives.diffusion.trajectory import on_the_way, strata
+from jaxgen.objectives.diffusion.trajectory import on_the_way, sampled, strata
 from jaxgen.objectives.levels import Levels, log_categorical
 
 GAMMA = -13.3, 5.0  # where the ends begin (app. H)
 LEVELS = Levels(256)  # of a pixel
+PATH = paths.vp()
 
 
 def fourier_features(z: Image, exponents: tuple[int, ...]) -> Image:
@@ -53,6 +55,124 @@ def reconstruction(x: Image, z_0: Image, gamma_0: jax.Array) -> jax.Array:
   greys = LEVELS.grey(jnp.arange(LEVELS.count))
   logits = -0.5 * jnp.exp(-gamma_0) * (mean[..., None] - greys[None, None, None]) ** 2
   return -log_categorical(LEVELS.index(x), logits)
+
+
+def diffuse(x: Image, eps: Image, gamma: jax.Array) -> Image:
+  """z = a x + s eps."""
+  return jnp.sqrt(jax.nn.sigmoid(-gamma)) * x + jnp.sqrt(jax.nn.sigmoid(gamma)) * eps
+
+
+@dataclass(frozen=True)
+class FourierNoisePredictor:
+  """eps_theta of a network that sees fine levels through Fourier features, and is told gamma.
+
+  Attributes:
+    network: (z with its features (H, W, C (1 + 2 n)), gamma on the scale of 1000) -> (H, W, C).
+    features: their exponents.
+    clip: whether the predicted x is clipped to [-1, 1] in sampling.
+  """
+
+  network: nn.Module
+  features: tuple[int, ...]
+  clip: bool
+
+  def init(self, key: Key, image_shape: tuple[int, int, int]) -> Params:
+    """Parameters for images (H, W, C), with the ends of gamma."""
+    seen = fourier_features(jnp.zeros(image_shape), self.features)
+    return {'network': self.network.init(key, seen, jnp.float32(0)), 'gamma': jnp.array(GAMMA)}
+
+  def __call__(
+    self, params: Params, z: Image, gamma: jax.Array, dropout: Key | None = None
+  ) -> Image:
+    """eps_theta(z, gamma); with a key as in training."""
+    clock = TICKS * (gamma - GAMMA[0]) / (GAMMA[1] - GAMMA[0])
+    seen = fourier_features(z, self.features), clock
+    return applied(self.network, params['network'], *seen, key=dropout)
+
+  def denoiser(self, params: Params, label: Label) -> Denoise:
+    """z, t -> x, on the path `vp`."""
+    del label
+
+    def denoise(z: Image, t: jax.Array) -> Image:
+      a, s = PATH.a(t), PATH.s(t)
+      x = (z - s * self(params, z, -PATH.log_snr(t))) / a
+      return jnp.clip(x, -1.0, 1.0) if self.clip else x
+
+    return denoise
+
+
+def diffusion_term(
+  model: FourierNoisePredictor,
+  params: Params,
+  x: Image,
+  dropout: Key | None,
+  t: jax.Array,
+  eps: Image,
+) -> jax.Array:
+  """gamma'(t) / 2 |eps - eps_theta|^2 in nats (eq. 17)."""
+  first, last = params['gamma']
+  gamma = first + t * (last - first)
+  predicted = model(params, diffuse(x, eps, gamma), gamma, dropout)
+  square = jnp.sum((eps - predicted) ** 2)
+  return 0.5 * (last - first) * square
+
+
+def ends(params: Params, x: Image, key: Key) -> tuple[jax.Array, jax.Array]:
+  """KL(q(z_1 | x) || N(0, I)), and -log p(x | z_0) for one draw, in nats."""
+  first, last = params['gamma']
+  prior = distributions.normal_kl(
+    jnp.sqrt(jax.nn.sigmoid(-last)) * x, jax.nn.sigmoid(last), jnp.float32(1)
+  )
+  z_0 = diffuse(x, jax.random.normal(key, x.shape), first)
+  return prior, reconstruction(x, z_0, first)
+
+
+def bound(
+  model: FourierNoisePredictor,
+  params: Params,
+  x: Image,
+  t: jax.Array,
+  key: Key,
+  dropout: Key | None = None,
+) -> Metrics:
+  """Its parts, for times (N,)."""
+  bits = 1.0 / (x.size * np.log(2.0))
+  first, second = jax.random.split(key)
+  eps = jax.random.normal(first, (len(t), *x.shape))
+  terms = jax.vmap(partial(diffusion_term, model, params, x, dropout))(t, eps)
+  prior, surprise = ends(params, x, second)
+  return {
+    'bits_per_dimension': bits * (prior + terms.mean() + surprise),
+    'prior_bits_per_dimension': bits * prior,
+    'diffusion_bits_per_dimension': bits * terms.mean(),
+    'reconstruction_bits_per_dimension': bits * surprise,
+  }
+
+
+def loss(
+  model: FourierNoisePredictor, params: Params, example: Example, key: Key, t: jax.Array
+) -> tuple[jax.Array, Metrics]:
+  """The bound at one time."""
+  bound_key, dropout = (jax.random.fold_in(key, use) for use in (1, 2))
+  found = bound(model, params, example.image, t[None], bound_key, dropout)
+  return found['bits_per_dimension'], found
+
+
+def update(
+  model: FourierNoisePredictor,
+  optimizer: optax.GradientTransformation,
+  params: Params,
+  memory: Memory,
+  examples: Example,
+  keys: Keys,
+  step: jax.Array,
+) -> tuple[Params, Memory, Metrics]:
+  """A step down the bound, with times that the batch shares out."""
+  del step
+  t = quantiles.drawn(jax.vmap(lambda key: jax.random.fold_in(key, 0))(keys), stratified=True)
+  learn = partial(base.descend, partial(loss, model), optimizer)
+  params, memory, metrics = learn(params, memory, examples, keys, t)
+  return params, memory, metrics | dict(zip(('gamma_0', 'gamma_1'), params['gamma'], strict=True))
 
 
 def vdm(
@@ -81,98 +201,25 @@ def vdm(
   """
   if times < 1:
     raise ValueError(f'evaluation.times={times} must be at least 1')
-  path = paths.vp()
-  bits = 1.0 / (np.prod(image_shape) * np.log(2.0))
+  model = FourierNoisePredictor(network, features, clip)
+  trajectory = descent.trajectory(model.denoiser, image_shape)
 
   def init(key: Key) -> tuple[Params, Memory]:
-    seen = fourier_features(jnp.zeros(image_shape), features)
-    params = {'network': network.init(key, seen, jnp.float32(0)), 'gamma': jnp.array(GAMMA)}
+    params = model.init(key, image_shape)
     return params, optimizer.init(params)
-
-  def eps_theta(params: Params, z: Image, gamma: jax.Array, dropout: Key | None = None) -> Image:
-    clock = TICKS * (gamma - GAMMA[0]) / (GAMMA[1] - GAMMA[0])
-    seen = fourier_features(z, features), clock
-    return applied(network, params['network'], *seen, key=dropout)
-
-  def diffuse(x: Image, eps: Image, gamma: jax.Array) -> Image:
-    return jnp.sqrt(jax.nn.sigmoid(-gamma)) * x + jnp.sqrt(jax.nn.sigmoid(gamma)) * eps
-
-  def diffusion_term(
-    params: Params, x: Image, t: jax.Array, eps: Image, dropout: Key | None = None
-  ) -> jax.Array:
-    """gamma'(t) / 2 |eps - eps_theta|^2 in nats (eq. 17)."""
-    first, last = params['gamma']
-    gamma = first + t * (last - first)
-    predicted = eps_theta(params, diffuse(x, eps, gamma), gamma, dropout)
-    square = jnp.sum((eps - predicted) ** 2)
-    return 0.5 * (last - first) * square
-
-  def ends(params: Params, x: Image, key: Key) -> tuple[jax.Array, jax.Array]:
-    """KL(q(z_1 | x) || N(0, I)), and -log p(x | z_0) for one draw, in nats."""
-    first, last = params['gamma']
-    prior = distributions.normal_kl(
-      jnp.sqrt(jax.nn.sigmoid(-last)) * x, jax.nn.sigmoid(last), jnp.float32(1)
-    )
-    z_0 = diffuse(x, jax.random.normal(key, image_shape), first)
-    return prior, reconstruction(x, z_0, first)
-
-  def bound(
-    params: Params, x: Image, t: jax.Array, key: Key, dropout: Key | None = None
-  ) -> Metrics:
-    """Its parts, for times (N,)."""
-    first, second = jax.random.split(key)
-    eps = jax.random.normal(first, (len(t), *image_shape))
-    terms = jax.vmap(diffusion_term, in_axes=(None, None, 0, 0, None))(params, x, t, eps, dropout)
-    prior, surprise = ends(params, x, second)
-    return {
-      'bits_per_dimension': bits * (prior + terms.mean() + surprise),
-      'prior_bits_per_dimension': bits * prior,
-      'diffusion_bits_per_dimension': bits * terms.mean(),
-      'reconstruction_bits_per_dimension': bits * surprise,
-    }
-
-  def loss(params: Params, example: Example, key: Key, t: jax.Array) -> tuple[jax.Array, Metrics]:
-    bound_key, dropout = (jax.random.fold_in(key, use) for use in (1, 2))
-    found = bound(params, example.image, t[None], bound_key, dropout)
-    return found['bits_per_dimension'], found
-
-  def update(
-    params: Params, memory: Memory, examples: Example, keys: Keys, step: jax.Array
-  ) -> tuple[Params, Memory, Metrics]:
-    del step
-    t = quantiles.drawn(jax.vmap(lambda key: jax.random.fold_in(key, 0))(keys), stratified=True)
-    params, memory, metrics = base.descend(loss, optimizer, params, memory, examples, keys, t)
-    return params, memory, metrics | dict(zip(('gamma_0', 'gamma_1'), params['gamma'], strict=True))
 
   def evaluate(params: Params, example: Example, key: Key) -> Metrics:
     first, second = jax.random.split(key)
-    return bound(params, example.image, strata(first, times) / times, second)
-
-  def denoise(params: Params, z: Image, t: jax.Array) -> Image:
-    a, s = path.a(t), path.s(t)
-    x = (z - s * eps_theta(params, z, -path.log_snr(t))) / a
-    return jnp.clip(x, -1.0, 1.0) if clip else x
-
-  def denoiser(params: Params, label: Label) -> Denoise:
-    del label
-    return partial(denoise, params)
-
-  def trajectory(params: Params, label: Label, key: Key, frames: int) -> jax.Array:
-    first, way = jax.random.split(key)
-    z = descent.from_noise(jax.random.normal(first, image_shape))
-    return descent.run(denoiser(params, label), z, way, frames)
-
-  def sample(params: Params, label: Label, key: Key) -> Image:
-    return trajectory(params, label, key, 1)[-1]
+    return bound(model, params, example.image, strata(first, times) / times, second)
 
   return Objective(
     init,
-    update,
+    partial(update, model, optimizer),
     evaluate,
-    sample,
+    sampled(trajectory),
     figures={'denoising': on_the_way(trajectory, descent.steps)},
     networks={'denoiser': network},
-    **editing.abilities(denoiser, descent),
+    **editing.abilities(model.denoiser, descent),
   )
 
 
@@ -185,7 +232,7 @@ def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
     find_network(config.network.name, 'Denoiser')(**network),
     optimizers.find_optimizer(**config.optimizer, num_steps=config.num_steps),
     facts.image_shape,
-    samplers.find(paths.vp(), **fields),
+    samplers.find(PATH, **fields),
     **base.arguments(config.objective),
     clip=clip,
     times=config.evaluation.times,
