@@ -106,8 +106,11 @@ def test_an_update_descends_on_pairs_and_leaves_the_teacher_alone() -> None:
   assert jax.tree.leaves(after['teacher']) == jax.tree.leaves(params['teacher'])
 
 
-def test_a_teacher_without_a_flow_is_refused() -> None:
-  config = reflow.get_config()
+def test_a_teacher_without_a_flow_is_refused_and_noise_on_the_way() -> None:
+  config, other = reflow.get_config(), reflow.get_config()
   config.teacher = mean_flow.get_config()
   with pytest.raises(UserError, match="'mean_flow', which has no flow from noise to images"):
     objectives.find_objective(config, facts((8, 8, 1)))
+  other.sampler.update({'name': 'ancestral', 'order': 0})
+  with pytest.raises(UserError, match=r"sampler.name='ancestral' .* adds noise"):
+    objectives.find_objective(other, facts((8, 8, 1)))

@@ -2,9 +2,10 @@
 
 Symbols: eps noise, x the image to which the teacher's flow takes it, x_t = (1 - t) x + t eps with
 the velocity x - eps. Lines between such pairs hardly cross, so that the flow learned on them is
-straighter, and its samples need fewer steps. The teacher is the flow of another run, whose
-parameters stay as they are; they are kept beside the student's, so that a checkpoint needs no other
-folder.
+straighter, and its samples need fewer steps. As each image has its own noise, the student knows no
+score: samplers that add noise, inpainting and redrawing are none of its. The teacher is the flow of
+another run, whose parameters stay as they are; they are kept beside the student's, so that a
+checkpoint needs no other folder.
 """
 
 from collections.abc import Callable, Mapping
@@ -39,7 +40,8 @@ OBJECTIVE = {
   'conditional': False,
   'label_dropout': 0.0,
 }
-ABILITIES = 'sample', 'encode', 'decode', 'inpaint', 'edit'  # of the student
+ABILITIES = 'sample', 'encode', 'decode'  # of the student
+NOISY = 'ancestral', 'euler_maruyama', 'langevin', 'predictor_corrector'  # samplers
 
 
 def pair(
@@ -150,6 +152,8 @@ def reflow(student: Mapping[str, Any], teacher: Objective, repeats: int = 4) -> 
     evaluate=partial(evaluate, teacher, loss, *looked_at),
     figures={name: of_student(figure) for name, figure in model.figures.items()},
     averaged={'student': True, 'teacher': False},
+    inpaint=None,
+    edit=None,
     **abilities,
   )
 
@@ -161,6 +165,7 @@ def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
     first.sampler.steps = config.objective.teacher_steps
   teacher = find_objective(first, facts)
   require_flow(teacher, config, facts)
+  require_no_noise(config.sampler)
   own = ml_collections.ConfigDict(config.to_dict())
   repeats = own.objective.repeats
   del own.objective.teacher, own.objective.teacher_steps, own.objective.repeats
@@ -182,4 +187,14 @@ def require_flow(teacher: Objective, config: ml_collections.ConfigDict, facts: F
       f'objective.teacher={config.objective.teacher!r} is of the objective '
       f'{config.teacher.objective.name!r}, which has no flow from noise to images: name a run of '
       'experiments/flow_matching.py or edm.py'
+    )
+
+
+def require_no_noise(sampler: ml_collections.ConfigDict) -> None:
+  """Raises ValueError for a sampler that adds noise on its way."""
+  if sampler.name in NOISY or sampler.eta or sampler.churn:
+    raise ValueError(
+      f'sampler.name={sampler.name!r} with sampler.eta={sampler.eta} and sampler.churn='
+      f'{sampler.churn} adds noise, which is not that of the pairs: choose probability_flow, or '
+      'another sampler that follows the flow alone, with eta and churn 0'
     )
