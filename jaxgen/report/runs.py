@@ -11,7 +11,10 @@ from jaxgen.fields import FREE
 from jaxgen.migration import OWN_DEFAULTS, modernise
 from jaxgen.training.writer import METRICS, SCORE, parse
 
-SHEETS = {'samples': ('figures/samples.png', 'grid.png'), 'neighbours': ('figures/neighbours.png',)}
+SHEETS = {
+  'samples': ('figures/samples.png', 'grid.png'),
+  'neighbours': ('figures/neighbours{variant}.png',),
+}
 
 # Fields in which the runs of one group may differ: where data lie, and what is watched. How they
 # were sampled is no such field, though it may change after training.
@@ -32,6 +35,7 @@ class Run(NamedTuple):
     pictures: 'samples', 'neighbours' -> PNG file.
     notes: what is missing, and what to do about it.
     class_names: what the data's classes are called; () where that is not known.
+    image_shape: (H, W, C); () where that is not known.
   """
 
   folder: Path
@@ -43,6 +47,7 @@ class Run(NamedTuple):
   pictures: dict[str, bytes]
   notes: list[str]
   class_names: tuple[str, ...] = ()
+  image_shape: tuple[int, ...] = ()
 
   @property
   def name(self) -> str:
@@ -131,27 +136,34 @@ def read(workdir: Path) -> list[Run]:
   start = start if isinstance(start, dict) else {}
   names = record.get('class_names')
   names = tuple(map(str, names)) if isinstance(names, list) else ()
+  shape = record.get('image_shape')
+  shape = tuple(shape) if isinstance(shape, list) else ()
   runs = []
-  for evaluation in evaluations(workdir, damage) or [{}]:
+  for variant, evaluation in (evaluations(workdir, damage) or {'': {}}).items():
     notes = list(damage)
     numbers = read_numbers(evaluation, notes)
     used = as_evaluated(config, evaluation)
-    shown = pictures(workdir)
-    run = Run(workdir.resolve(), used, records, evaluation, numbers, start, shown, notes, names)
+    shown = pictures(workdir, variant)
+    about = start, shown, notes, names, shape
+    run = Run(workdir.resolve(), used, records, evaluation, numbers, *about)
     notes += remarks(run, workdir)
     runs.append(run)
   return runs
 
 
-def evaluations(workdir: Path, notes: list[str]) -> list[dict[str, Any]]:
-  """What was found of the last checkpoint, under each sampler; damaged files are noted."""
+def evaluations(workdir: Path, notes: list[str]) -> dict[str, dict[str, Any]]:
+  """What was found of the last checkpoint, once for each sampler; damaged files are noted.
+
+  Returns:
+    What the name of its file ends on, '' or '-ddim' -> the evaluation.
+  """
   paths = [workdir / 'evaluation.json', *sorted(workdir.glob('evaluation-*.json'))]
-  found = [read_json(path, notes) for path in paths]
-  last = [one for one in found if one and one.get('checkpoint', LAST) == LAST]
-  by_sampler: dict[str, dict[str, Any]] = {}
-  for one in last:
-    by_sampler.setdefault(json.dumps(one.get('sampler'), sort_keys=True), one)
-  return list(by_sampler.values())
+  found = {path.stem.removeprefix('evaluation'): read_json(path, notes) for path in paths}
+  by_sampler: dict[str, str] = {}
+  for variant, one in found.items():
+    if one and one.get('checkpoint', LAST) == LAST:
+      by_sampler.setdefault(json.dumps(one.get('sampler'), sort_keys=True), variant)
+  return {variant: found[variant] for variant in by_sampler.values()}
 
 
 def as_evaluated(config: dict[str, Any], evaluation: dict[str, Any]) -> dict[str, Any]:
@@ -209,13 +221,14 @@ def read_numbers(evaluation: dict[str, Any], notes: list[str]) -> dict[str, list
   return found
 
 
-def pictures(workdir: Path) -> dict[str, bytes]:
-  """The first that exists of each kind of sheet."""
+def pictures(workdir: Path, variant: str) -> dict[str, bytes]:
+  """The first that exists of each kind of sheet, for this variant of the evaluation."""
   found = {}
   for kind, names in SHEETS.items():
     for name in names:
-      if kind not in found and (workdir / name).is_file():
-        found[kind] = (workdir / name).read_bytes()
+      path = workdir / name.format(variant=variant)
+      if kind not in found and path.is_file():
+        found[kind] = path.read_bytes()
   return found
 
 

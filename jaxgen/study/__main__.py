@@ -20,6 +20,7 @@ from jaxgen.progress import clock
 from jaxgen.study import cells, plan, results
 from jaxgen.study.cells import FINISHED, Stop
 from jaxgen.study.page import page
+from jaxgen.study.picture import picture
 from jaxgen.study.plan import Cell, Study
 from jaxgen.training.stopping import silence
 from jaxgen.training.workdir import claim
@@ -130,11 +131,13 @@ def one(
 
 
 def report(study: Study, workdir: Path) -> int:
-  """Writes study.json, study.md and study.html; returns 1 where cells have failed."""
+  """Writes study.json, study.md, study.html and study.png; returns 1 where cells have failed."""
   found = results.collect(study, workdir)
   write_whole(workdir / results.FILE, json.dumps(results.as_json(found), indent=2).encode())
   write_whole(workdir / 'study.md', results.markdown(found).encode())
   write_whole(workdir / 'study.html', page(found).encode())
+  if drawn := picture(found):
+    write_whole(workdir / 'study.png', drawn)
   done = sum(entry.status == FINISHED for entry in found.cells)
   print(f'{done} of {len(found.cells)} cells: {workdir / "study.html"}, study.md, study.json')
   failed = [entry for entry in found.cells if entry.status == cells.FAILED]

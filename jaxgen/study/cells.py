@@ -63,7 +63,7 @@ def remaining(study: Path, cell: Cell) -> list[list[str]]:
   """The command lines of `jaxgen.main` that a cell still needs; none of a finished one."""
   workdir = places(study, cell).workdir
   there = f'--workdir={workdir}'
-  made = evaluations(workdir, [])
+  made = evaluations(workdir, []).values()
   missing = [s for s in cell.samplings if not any(of(one, cell, s) for one in made)]
   lines = [['--mode=evaluate', there, *sampling.arguments] for sampling in missing]
   trained = checkpoint.steps(workdir / FOLDERS[LAST])[-1:] == [cell.config.num_steps]
