@@ -124,6 +124,14 @@ def missing(runs: Sequence[Run]) -> dict[tuple[str, str], None]:
   return found
 
 
+def of_each(groups: Groups, trained: Groups) -> dict[str, Any]:
+  """What runs.html shows of the runs one by one."""
+  return {
+    'curves': {name: plot for name, runs in trained.items() if (plot := curves_of(runs))},
+    'classes': [found for runs in groups.values() for run in runs if (found := classes_of(run))],
+  }
+
+
 def environment() -> jinja2.Environment:
   """Of this page's template and of others' that share its style."""
   found = jinja2.Environment(
@@ -149,7 +157,8 @@ def page(
     runs: what is compared.
     problems: what could not be read.
     groups: of the runs, under names of the study's, in place of those that their configs give.
-    study: title, plots and table to begin with, where the runs are those of a study.
+    study: title, plots and table to begin with, where the runs are those of a study; what is of
+      one run alone is left out then.
   """
   if groups is None:
     groups = group(runs)
@@ -169,8 +178,7 @@ def page(
     notes=dict.fromkeys((run.name, note) for run in runs for note in run.notes),
     sections=sections,
     reasons=reasons | missing(runs),
-    curves={name: plot for name, members in trained.items() if (plot := curves_of(members))},
-    classes=[found for members in groups.values() for run in members if (found := classes_of(run))],
+    **({} if study else of_each(groups, trained)),
     over_time=over_time(trained),
     differences=differences(groups),
     study=study,

@@ -67,6 +67,18 @@ class Run(NamedTuple):
     return sampler_name(fields)
 
   @property
+  def made_with(self) -> str:
+    """Versions, revision and devices of the last start of its training."""
+    known = {'jaxgen': 'unknown', 'git': 'unknown', 'python': 'unknown'} | self.start
+    versions = as_dict(known.get('packages'))
+    packages = ''.join(f', {package} {version}' for package, version in versions.items())
+    devices = ', '.join(map(str, known.get('devices', [])))
+    return (
+      f'jaxgen {known["jaxgen"]}, revision {known["git"]}, Python {known["python"]}{packages}; '
+      f'{devices}'
+    )
+
+  @property
   def step(self) -> int:
     """The last step on record."""
     return max((record['step'] for record in self.records), default=0)

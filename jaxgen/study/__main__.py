@@ -135,9 +135,10 @@ def report(study: Study, workdir: Path) -> int:
   found = results.collect(study, workdir)
   write_whole(workdir / results.FILE, json.dumps(results.as_json(found), indent=2).encode())
   write_whole(workdir / 'study.md', results.markdown(found).encode())
-  write_whole(workdir / 'study.html', page(found).encode())
-  if drawn := picture(found):
+  drawn = picture(found)
+  if drawn:
     write_whole(workdir / 'study.png', drawn)
+  write_whole(workdir / 'study.html', page(found, drawn).encode())
   done = sum(entry.status == FINISHED for entry in found.cells)
   print(f'{done} of {len(found.cells)} cells: {workdir / "study.html"}, study.md, study.json')
   failed = [entry for entry in found.cells if entry.status == cells.FAILED]

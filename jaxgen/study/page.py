@@ -10,8 +10,13 @@ from jaxgen.study.plan import MODEL, Point
 from jaxgen.study.results import Entry, Result
 
 
-def page(result: Result) -> str:
-  """The whole page as HTML."""
+def page(result: Result, picture: bytes | None) -> str:
+  """The whole page as HTML, small enough to be kept in a repository.
+
+  Args:
+    result: of the study.
+    picture: of all groups' samples, a PNG file.
+  """
   config = result.study.config
   columns = results.columns(result)
   lead: dict[str, Any] = {
@@ -24,6 +29,8 @@ def page(result: Result) -> str:
       for line in results.lines(result)
     ],
     'of_seeds': results.of_seeds,
+    'picture': picture,
+    'command': f'python -m jaxgen.study --config={result.study.source}',
   }
   return report.page([], result.problems, result.runs, lead)
 
