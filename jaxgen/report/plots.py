@@ -2,14 +2,16 @@
 
 import base64
 import io
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from jaxgen.evaluation.protocol import deviation
 
@@ -18,6 +20,7 @@ COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#7
 INK = {'light': '#333333', 'dark': '#d0d0d0'}
 MOST_POINTS = 500  # of a curve
 MOST_CURVES = len(COLOURS)
+MOST_NAMED = 10  # lines of a plot that a legend names; of more, each point bears its name
 MOST_TICKS = 6  # that are labelled one by one, and as many letters in each
 
 Curves = dict[str, list[tuple[list[float], list[float]]]]  # name -> (steps, values) of each seed
@@ -25,11 +28,16 @@ Series = list[list[tuple[Any, float]]]  # for each point of a line, (x, y) of ea
 
 
 class Plot(NamedTuple):
-  """Data URIs of one plot on both pages, and what it shows for who cannot see it."""
+  """Data URIs of one plot on both pages, and what it shows for who cannot see it.
+
+  Attributes:
+    wide: whether it wants the whole width of a page.
+  """
 
   light: str
   dark: str
   alternative: str
+  wide: bool = False
 
 
 def data_uri(content: bytes, kind: str) -> str:
@@ -37,7 +45,9 @@ def data_uri(content: bytes, kind: str) -> str:
   return f'data:image/{kind};base64,{base64.b64encode(content).decode()}'
 
 
-def draw(paint: Callable[[Axes], None], size: tuple[float, float], words: str) -> Plot:
+def draw(
+  paint: Callable[[Axes], None], size: tuple[float, float], words: str, wide: bool = False
+) -> Plot:
   """Calls `paint` on empty axes, once for each page; the same input gives the same bytes."""
   uris = []
   for page in ('light', 'dark'):
@@ -54,7 +64,33 @@ def draw(paint: Callable[[Axes], None], size: tuple[float, float], words: str) -
       buffer = io.BytesIO()
       figure.savefig(buffer, format='svg', transparent=True, metadata={'Date': None})
       uris.append(data_uri(buffer.getvalue(), 'svg+xml'))
-  return Plot(*uris, words)
+  return Plot(*uris, words, wide)
+
+
+def logarithmic(axes: Axes, which: str) -> None:
+  """Makes the scale of 'x' or 'y' logarithmic, with labels at powers of ten, or at 1, 2, 5 too."""
+  (axes.set_xscale if which == 'x' else axes.set_yscale)('log')
+  axis: Axis = getattr(axes, f'{which}axis')
+  low, high = axis.get_view_interval()
+  powers = (1.0,) if high > 100.0 * low else (1.0, 2.0, 5.0)
+  axis.set_major_locator(LogLocator(subs=powers))
+  axis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:,g}'))
+  axis.set_minor_formatter(NullFormatter())
+
+
+def name_points(axes: Axes, points: dict[str, tuple[float, float]]) -> None:
+  """Writes each name beside its point, where it covers no other name if there is such a place."""
+  axes.figure.draw_without_rendering()  # places are known only then
+  taken = []
+  for name, point in sorted(points.items(), key=lambda item: item[1]):
+    text = axes.annotate(name, point, (0, 0), textcoords='offset points', fontsize=7)
+    for right, up in itertools.product((1, -1), (0, 1, -1, 2, -2, 3, -3)):
+      text.set_horizontalalignment('left' if right > 0 else 'right')
+      text.xyann = (5 * right, 7 * up - 3)
+      box = text.get_window_extent()
+      if not any(box.overlaps(other) for other in taken):
+        break
+    taken.append(box)
 
 
 def curves(title: str, metrics: Curves) -> Plot:
@@ -112,7 +148,7 @@ def distance_over_time(
         style = {'color': colour, 'marker': marker, 'markersize': 4, 'linewidth': 1.2}
         axes.plot(seconds, values, label=None if place else name, **style)
     axes.set_xlim(left=0)
-    axes.set_yscale('log')
+    logarithmic(axes, 'y')
     axes.set_xlabel('seconds of training')
     axes.set_title(label, fontsize=9)
     axes.legend(fontsize=8, loc='center left', bbox_to_anchor=(1.0, 0.5))
@@ -147,7 +183,10 @@ def sweep(
   def place(value: Any) -> float:
     return float(words.index(value) if words else value)
 
+  crowded = len(lines) > MOST_NAMED and all(len(series) == 1 for series in lines.values())
+
   def paint(axes: Axes) -> None:
+    named = {}
     for number, (name, series) in enumerate(lines.items()):
       colour, marker = COLOURS[number % len(COLOURS)], 'osD^vP*'[number // len(COLOURS) % 7]
       style = {'color': colour, 'marker': marker}
@@ -158,32 +197,42 @@ def sweep(
         for seeds in series
       )
       middle, heights, spreads = zip(*means, strict=True)
+      named[name] = middle[0], heights[0]
       joined = {'linestyle': '' if words else '-', 'linewidth': 1.2, 'capsize': 3, 'markersize': 5}
-      axes.errorbar(middle, heights, spreads, label=name or None, **joined, **style)
+      label = None if crowded else name or None
+      axes.errorbar(middle, heights, spreads, label=label, **joined, **style)
     if real is not None:
       axes.axhline(real, color=COLOURS[-1], linestyle=':', linewidth=1.2, label='real images')
     values = [y for series in lines.values() for seeds in series for _, y in seeds]
     if 'x' in log and not words and min(map(place, found), default=0) > 0:
-      axes.set_xscale('log')
+      logarithmic(axes, 'x')
     if 'y' in log and min([*values, *([] if real is None else [real])], default=0) > 0:
-      axes.set_yscale('log')
-    ticks = words or sorted(set(found))
-    shown = words or [f'{tick:g}' for tick in ticks]
-    if words or max(len(shown), *map(len, shown)) <= MOST_TICKS:  # chosen values, not measured ones
-      axes.set_xticks([place(tick) for tick in ticks], shown, rotation=30 if len(words) > 4 else 0)
-      axes.xaxis.set_minor_locator(NullLocator())
+      logarithmic(axes, 'y')
+    tick(axes, words or sorted(set(found)), place)
     axes.set_xlabel(x)
     axes.set_title(y, fontsize=9)
-    named = len(axes.get_legend_handles_labels()[1])
-    if named:
-      beside = {'loc': 'center left', 'bbox_to_anchor': (1.0, 0.5)} if named > 2 else {}
+    if crowded:
+      name_points(axes, named)
+    entries = len(axes.get_legend_handles_labels()[1])
+    if entries:
+      beside = {'loc': 'center left', 'bbox_to_anchor': (1.0, 0.5)} if entries > 2 else {}
       axes.legend(fontsize=8, **beside)
 
   said = '; '.join(
     ', '.join(f'{name} {seeds[0][0]}: {np.mean([y for _, y in seeds]):.4g}' for seeds in series)
     for name, series in lines.items()
   )
-  return draw(paint, (5.6, 3.0), f'{y} along {x}, {protocol}. Means: {said}')
+  size = (10.0, 6.0) if crowded else (5.6, 3.0)
+  return draw(paint, size, f'{y} along {x}, {protocol}. Means: {said}', crowded)
+
+
+def tick(axes: Axes, ticks: Sequence[Any], place: Callable[[Any], float]) -> None:
+  """Labels each of a few chosen values along x, or words, one by one; not values as measured."""
+  words = not all(isinstance(value, int | float) for value in ticks)
+  shown = list(map(str, ticks)) if words else [f'{value:g}' for value in ticks]
+  if words or max(len(shown), *map(len, shown)) <= MOST_TICKS:
+    axes.set_xticks([place(value) for value in ticks], shown, rotation=30 if len(ticks) > 4 else 0)
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def spread(seeds: Sequence[tuple[Any, float]]) -> float:

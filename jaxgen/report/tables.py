@@ -26,7 +26,7 @@ LABELS = {
   'authenticity': 'Authenticity',
   'inception_score': 'Inception score',
   'class_kl_nats': 'KL of the classes to the data’s, nats; chance adds (K − 1) / 2n',
-  'class_kl_corrected_nats': 'The same without what chance adds',
+  'class_kl_corrected_nats': 'KL of the classes to the data’s without what chance adds, nats',
   'missing_classes': 'Missing classes',
   'class_entropy_nats': 'Entropy of the classes, nats',
   'unclaimed': 'Share that no class claims',
