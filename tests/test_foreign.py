@@ -27,7 +27,8 @@ def run(
   monkeypatch.setattr(scores, 'kinds', lambda *_: ([pixels.build((8, 8, 1))], ''))
 
   def command(samples: Path) -> tuple[int, str, str]:
-    code = foreign.main([f'--samples={samples}', '--data=digits'])
+    output = f'--output={tmp_path / samples.stem}.json'
+    code = foreign.main([f'--samples={samples}', '--data=digits', output])
     return code, *capsys.readouterr()
 
   return command
@@ -41,13 +42,20 @@ def test_foreign_samples_are_scored(run: Any, tmp_path: Path) -> None:
     Image.fromarray(image[..., 0]).save(tmp_path / 'folder' / f'{i:03d}.png')
   outputs = [run(tmp_path / name) for name in ('theirs.npz', 'folder')]
   assert [code for code, _, _ in outputs] == [0, 0]
-  found, of_the_folder = (json.loads(output) for _, output, _ in outputs)
+  found, of_the_folder = (
+    json.loads((tmp_path / f'{name}.json').read_text()) for name in ('theirs', 'folder')
+  )
   for one in (found, of_the_folder):
     assert one.pop('made').keys() >= {'date', 'command', 'git', 'packages'}
   assert found == of_the_folder
   fid = found['scores']['numbers'][0]['protocol']
   assert (fid['metric'], fid['samples'], fid['sampler']) == ('fid_pixels', 100, '')
   assert found['features'][0]['name'] == 'pixels'
+  head, distance, *_, said, written = outputs[0][1].splitlines()
+  assert head.split() == ['samples', 'real', 'images']
+  assert distance.split()[:2] == ['fid_pixels', f'{found["scores"]["numbers"][0]["value"]:.4g}']
+  assert said == '100 samples against the test split'
+  assert written == f'all numbers, with their protocols: {tmp_path / "theirs.json"}'
 
 
 IMAGES = np.arange(64 * 40, dtype=np.uint8).reshape(40, 8, 8, 1)

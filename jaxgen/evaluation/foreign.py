@@ -16,6 +16,7 @@ from jaxgen.errors import UserError
 from jaxgen.evaluation.provenance import circumstances
 from jaxgen.evaluation.references import about, in_order
 from jaxgen.evaluation.scores import Scorer, joined
+from jaxgen.evaluation.summary import of_samples
 from jaxgen.features import Features, require_images
 from jaxgen.images import write_whole
 from jaxgen.progress import follow
@@ -39,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
   result.add_argument('--classifier_weights', default='', help='file of jaxgen.classifiers')
   result.add_argument('--inception_weights', default='', help='file, for its features too')
   result.add_argument('--s4_legacy_weights', default='', help='file, for that distance too')
-  result.add_argument('--output', type=Path, help='JSON file to write besides printing')
+  result.add_argument('--output', type=Path, help='JSON file of all numbers, with their protocols')
   return result
 
 
@@ -63,10 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
   options = parser().parse_args(arguments)
   try:
     results = evaluate(options)
-    text = json.dumps(results, indent=2)
+    print(of_samples(results))
     if options.output:
-      write_whole(options.output, text.encode())
-    print(text)
+      write_whole(options.output, json.dumps(results, indent=2).encode())
+      print(f'all numbers, with their protocols: {options.output}')
     return 0
   except (UserError, ValueError, OSError, MemoryError) as error:
     print(f'jaxgen: {error}', file=sys.stderr)

@@ -26,13 +26,28 @@ def table(results: Mapping[str, Any]) -> str:
     for name in list(results['ema'])[:MEANS]
   ]
   rows += [[name, *(scores[which].get(name, '') for which in COLUMNS)] for name in scores['ema']]
-  columns = list(zip(['', *COLUMNS.values()], *rows, strict=True))
-  widths = [max(map(len, column)) for column in columns]
-  lines = [
+  return '\n'.join([*aligned([['', *COLUMNS.values()], *rows]), *remarks(results)])
+
+
+def of_samples(results: Mapping[str, Any]) -> str:
+  """The scores against the test split of samples from anywhere, beside those of real images.
+
+  Args:
+    results: what `foreign.evaluate` gives.
+  """
+  given, real = numbers(results['scores']), numbers(results['scores'].get('real', {}))
+  rows = [[name, value, real.get(name, '')] for name, value in given.items()]
+  said = f'{results["samples"]} samples against the test split'
+  return '\n'.join([*aligned([['', 'samples', COLUMNS['real']], *rows]), said, *stand_in(results)])
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+  """Lines of a table, its first column to the left and the others to the right."""
+  widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+  return [
     '  '.join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip()
-    for row in zip(*columns, strict=True)
+    for row in rows
   ]
-  return '\n'.join([*lines, *remarks(results)])
 
 
 def numbers(section: Mapping[str, Any]) -> dict[str, str]:
@@ -67,6 +82,10 @@ def remarks(results: Mapping[str, Any]) -> list[str]:
   parts += [f'{each} network evaluation{"s" if each > 1 else ""} each'] if each else []
   seconds = cost.get('seconds_per_1000_samples')
   parts += [f'{seconds:.3g} s for 1,000 of them'] if seconds else []
+  return [f'{", ".join(parts)}; {cost["parameters"]:,} parameters', *stand_in(results)]
+
+
+def stand_in(results: Mapping[str, Any]) -> list[str]:
+  """Why features are not the classifier's, where they are not."""
   reason = results.get('no_classifier')
-  instead = [f'pixels stand in for the classifier: {reason}'] if reason else []
-  return [f'{", ".join(parts)}; {cost["parameters"]:,} parameters', *instead]
+  return [f'pixels stand in for the classifier: {reason}'] if reason else []
