@@ -1,6 +1,8 @@
 """A report holds the numbers of its runs, needs no network, and survives unfinished workdirs."""
 
+import base64
 import html
+import io
 import json
 import re
 from pathlib import Path
@@ -8,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image, ImageSequence
 
 from jaxgen import images
 from jaxgen.evaluation.protocol import Number, Protocol
@@ -15,6 +18,7 @@ from jaxgen.main import main as train
 from jaxgen.report import groups, runs, tables
 from jaxgen.report import page as page_module
 from jaxgen.report.__main__ import main as report
+from jaxgen.training import film as film_of
 
 ROOT = Path(__file__).parent.parent
 FID = Protocol('fid_classifier', 'aaaa', 'digits', 'test', 'bbbb', 359, 500, 'none', 0)
@@ -264,3 +268,27 @@ def test_a_real_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert f'{fid.protocol} {fid.value:.4g}' in seen
   assert 'class numbers are left out' in seen
   assert 'Nearest training images' in seen
+
+
+def test_training_is_a_film_without_loss_and_still_for_who_wants_it(
+  tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+  run = workdir(tmp_path / 'run')
+  sheets = {step: np.full((8, 12, 1), step, np.uint8) for step in (5, 10, 200)}
+  for step, sheet in sheets.items():
+    film_of.keep(run, 'by_depth', step, sheet)
+  page = made(tmp_path, run)
+  assert 'alt="by_depth of run at the steps 5, 10, 200"' in page
+  (still,) = re.findall(r'reduced-motion: reduce\)" srcset="data:image/webp;base64,([^"]*)', page)
+  (moving,) = re.findall(r'<img class="pixels" src="data:image/webp;base64,([^"]*)', page)
+  frames = []
+  for content in (moving, still):
+    with Image.open(io.BytesIO(base64.b64decode(content))) as file:
+      frames.append([np.asarray(one.convert('L')) for one in ImageSequence.Iterator(file)])
+  assert [len(one) for one in frames] == [3, 1]
+  for frame, sheet in zip(frames[0] + frames[1], [*sheets.values(), sheets[200]], strict=True):
+    factor = frame.shape[1] // 12
+    np.testing.assert_array_equal(frame[: 8 * factor : factor, ::factor], sheet[..., 0])
+  (run / film_of.FOLDER / 'by_depth' / '10.png').write_bytes(b'torn')
+  made(tmp_path, run, code=2)
+  assert '10.png cannot be read' in capsys.readouterr().err

@@ -11,7 +11,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from jaxgen import configuration
-from jaxgen.training import writer
+from jaxgen.training import film, writer
 
 CONFIG = configuration.load(f'{Path(__file__).parent.parent}/experiments/vae.py', None, [])
 STEPS = st.integers(0, 50)
@@ -98,3 +98,24 @@ def test_the_last_evaluation_on_record_is_known(tmp_path: Path) -> None:
   for step, evaluated in ((7, 6), (5, 3), (2, 0)):
     with writer.Writer(tmp_path, CONFIG, step) as out:
       assert out.evaluated == evaluated
+
+
+def test_a_film_is_bounded_and_is_taken_back_with_the_steps(tmp_path: Path) -> None:
+  def picture(step: int) -> np.ndarray:
+    return np.full((1, 4, 4, 1), step, np.uint8)
+
+  with writer.Writer(tmp_path, CONFIG, 0) as out:
+    for step in range(1, 101):
+      out.pictures(step, 'samples', picture(step))
+  known = film.frames(tmp_path)['samples']
+  assert len(known) == film.MOST
+  assert (min(known), max(known)) == (1, 100)
+  steps = np.array(list(known))
+  assert np.all(steps[1:] > steps[:-1])
+  assert np.all(steps[1:] <= 2 * steps[:-1])  # no part of training is left out
+  with Image.open(known[100]) as saved:
+    np.testing.assert_array_equal(np.asarray(saved)[1:-1, 1:-1], picture(100)[0, ..., 0])
+  (tmp_path / film.FOLDER / 'samples' / '.7.png.partial').write_bytes(b'torn')
+  with writer.Writer(tmp_path, CONFIG, 50):
+    again = film.frames(tmp_path)['samples']
+  assert list(again) == [step for step in steps if step <= 50]

@@ -6,6 +6,7 @@ from typing import Any
 
 import jinja2
 
+from jaxgen.report.film import films
 from jaxgen.report.groups import Groups, differences, group, repeated
 from jaxgen.report.plots import (
   MOST_CURVES,
@@ -126,7 +127,9 @@ def missing(runs: Sequence[Run]) -> dict[tuple[str, str], None]:
 
 def of_each(groups: Groups, trained: Groups) -> dict[str, Any]:
   """What runs.html shows of the runs one by one."""
+  folders = dict.fromkeys((run.name, run.folder) for runs in trained.values() for run in runs)
   return {
+    'films': {name: found for name, folder in folders if (found := films(folder))},
     'curves': {name: plot for name, runs in trained.items() if (plot := curves_of(runs))},
     'classes': [found for runs in groups.values() for run in runs if (found := classes_of(run))],
   }

@@ -1,15 +1,14 @@
 """What a study has found -> one picture: samples of every group with its name and first number."""
 
 import io
-from pathlib import Path
 from typing import NamedTuple
 
-import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from jaxgen.evaluation.measure import NEIGHBOURS
 from jaxgen.images import as_picture, enlarge, grid
+from jaxgen.report.film import font
 from jaxgen.report.runs import Run
 from jaxgen.report.tables import Cell, Row
 from jaxgen.study.results import Result
@@ -88,8 +87,7 @@ def strip(name: str, number: str, samples: np.ndarray) -> Strip:
 
 def wall(title: str, strips: list[Strip]) -> Image.Image:
   """All strips below a title, in reading order."""
-  file = Path(matplotlib.get_data_path()) / 'fonts' / 'ttf' / 'DejaVuSans.ttf'
-  font = ImageFont.truetype(file, SIZE)
+  letters = font(SIZE)
   height, width = (max(s.samples.shape[axis] for s in strips) for axis in (0, 1))
   across = min(len(strips), max(1, (PAGE - GAP) // (width + GAP)))
   down = -(-len(strips) // across)
@@ -97,21 +95,21 @@ def wall(title: str, strips: list[Strip]) -> Image.Image:
   size = max(across * (width + GAP) + GAP, WIDTH), GAP + LINE + down * step
   canvas = Image.new('RGB', size, PAPER)
   draw = ImageDraw.Draw(canvas)
-  draw.text((GAP, GAP // 2), shorten(title, font, size[0] - 2 * GAP), INK, font)
+  draw.text((GAP, GAP // 2), shorten(title, letters, size[0] - 2 * GAP), INK, letters)
   for place, one in enumerate(strips):
     left, top = GAP + place % across * (width + GAP), GAP + LINE + place // across * step
-    taken = font.getlength(one.number)
-    draw.text((left, top), shorten(one.name, font, width - taken - GAP), INK, font)
-    draw.text((left + width - taken, top), one.number, QUIET, font)
+    taken = letters.getlength(one.number)
+    draw.text((left, top), shorten(one.name, letters, width - taken - GAP), INK, letters)
+    draw.text((left + width - taken, top), one.number, QUIET, letters)
     canvas.paste(as_picture(one.samples), (left, top + LINE))
   return canvas
 
 
-def shorten(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
+def shorten(text: str, letters: ImageFont.FreeTypeFont, width: float) -> str:
   """The beginning of a text that is at most so wide."""
-  if font.getlength(text) <= width:
+  if letters.getlength(text) <= width:
     return text
-  while text and font.getlength(f'{text}…') > width:
+  while text and letters.getlength(f'{text}…') > width:
     text = text[:-1]
   return f'{text}…'
 

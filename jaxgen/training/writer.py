@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxgen.configuration import flatten
 from jaxgen.images import enlarge, grid, save_png, write_whole
-from jaxgen.training import trackers
+from jaxgen.training import film, trackers
 
 METRICS = 'metrics.jsonl'
 TRAIN = 'train/'  # what the names of numbers of training begin with
@@ -35,6 +35,7 @@ class Writer:
     """Continues the records of a run at `step`: whatever was written after it is taken back."""
     self.workdir = workdir
     records = keep_until(workdir / METRICS, step)
+    film.take_back(workdir, step)
     self.evaluations = [record for record in records if is_evaluation(record)]
     self.warnings = [record[WARNING] for record in records if WARNING in record]
     fields = dict(flatten(config.to_dict()))
@@ -85,11 +86,13 @@ class Writer:
     self._metrics.flush()
 
   def pictures(self, step: int, name: str, images: np.ndarray, columns: int | None = None) -> None:
-    """uint8 (N, H, W, C) as one sheet: in the trackers, and as figures/<name>.png (the latest)."""
-    sheet = enlarge(grid(images, columns))
+    """uint8 (N, H, W, C) as one sheet: in the trackers, as figures/<name>.png, and in its film."""
+    sheet = grid(images, columns)
+    shown = enlarge(sheet)
     for tracker in self._trackers:
-      tracker.image(name, sheet, step)
-    save_png(self.workdir / 'figures' / f'{name}.png', sheet)
+      tracker.image(name, shown, step)
+    save_png(self.workdir / 'figures' / f'{name}.png', shown)
+    film.keep(self.workdir, name, step, sheet)
 
 
 def is_evaluation(record: dict[str, Any]) -> bool:
