@@ -280,7 +280,7 @@ def test_training_is_a_film_without_loss_and_still_for_who_wants_it(
   page = made(tmp_path, run)
   assert 'alt="by_depth of run at the steps 5, 10, 200"' in page
   (still,) = re.findall(r'reduced-motion: reduce\)" srcset="data:image/webp;base64,([^"]*)', page)
-  (moving,) = re.findall(r'<img class="pixels" src="data:image/webp;base64,([^"]*)', page)
+  (moving,) = re.findall(r'<img class="film" src="data:image/webp;base64,([^"]*)', page)
   frames = []
   for content in (moving, still):
     with Image.open(io.BytesIO(base64.b64decode(content))) as file:

@@ -14,7 +14,7 @@ from jaxgen.training.film import frames
 PACE, REST = 400, 2500  # milliseconds of each frame, and of the last
 LINE, SIZE = 16, 11  # below a frame, and of the letters there, in pixels
 INK, PAPER = '#e6e6e8', '#202227'
-LEAST = 320  # pixels that a frame is wide at least
+SIDE, LEAST = 360, 90  # pixels of the longer side, as near as whole factors come, and of the width
 
 
 class Film(NamedTuple):
@@ -55,10 +55,10 @@ def picture(path: Path) -> Image.Image:
 
 
 def titled(frame: Image.Image, words: str) -> Image.Image:
-  """A frame, enlarged by a whole factor to be wide enough, with a line below it."""
-  factor = -(-LEAST // frame.width)
+  """A frame, enlarged by a whole factor, with a line below it."""
+  factor = max(1, round(SIDE / max(frame.size)))
   width, height = frame.width * factor, frame.height * factor
-  result = Image.new('RGB', (width, height + LINE), PAPER)
+  result = Image.new('RGB', (max(width, LEAST), height + LINE), PAPER)
   result.paste(frame.resize((width, height), Image.Resampling.NEAREST))
   ImageDraw.Draw(result).text((4, height + 1), words, INK, font(SIZE))
   return result

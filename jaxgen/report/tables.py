@@ -257,17 +257,21 @@ PARAMETERS = {'ema': 'averaged parameters', 'raw': 'raw parameters'}
 def tables(groups: Groups) -> list[dict[str, Any]]:
   """The sections of the comparison: averaged parameters, cost, raw parameters."""
   sections = []
+
+  def add(title: str, rows: list[Row], scores: bool, raw: bool) -> None:
+    sections.append({'title': title, 'rows': rows, 'scores': scores, 'raw': raw})
+
   for which, parameters in PARAMETERS.items():
-    if which == 'raw':
-      sections.append({'title': 'Cost', 'rows': plain_rows(groups, cost), 'scores': False})
+    raw = which == 'raw'
+    if raw:
+      add('Cost', plain_rows(groups, cost), scores=False, raw=False)
     for split, where in SPLITS.items():
       title = f'Scores {where}, {parameters}'
-      rows = score_rows(groups, which, split)
-      sections.append({'title': title, 'rows': rows, 'scores': True})
+      add(title, score_rows(groups, which, split), scores=True, raw=raw)
 
     def means(run: Run, which: str = which) -> dict[str, Any]:
       return as_dict(run.evaluation.get(which))
 
     title = f'Means over test images, {parameters}'
-    sections.append({'title': title, 'rows': plain_rows(groups, means), 'scores': False})
+    add(title, plain_rows(groups, means), scores=False, raw=raw)
   return [section for section in sections if section['rows']]
