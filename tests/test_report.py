@@ -87,6 +87,8 @@ def test_two_runs_side_by_side(tmp_path: Path) -> None:
   ):
     assert words in seen, words
   assert 'class="best"' not in page  # without an error nothing is told apart
+  assert page.count('alt="loss over steps, training"') == 2
+  assert 'elbo_nats over steps' not in page  # one point is no curve
 
 
 def test_the_page_needs_nothing_from_elsewhere(tmp_path: Path) -> None:

@@ -19,16 +19,16 @@ from jaxgen.report.plots import (
 )
 from jaxgen.report.runs import Run, as_dict
 from jaxgen.report.tables import Cell, numbers, tables
-from jaxgen.training.writer import VALIDATION
+from jaxgen.training.writer import TRAIN, VALIDATION
 from jaxgen.version import __version__
 
 TEMPLATE = Path(__file__).with_name('template.html')
 
 
 def curves_of(runs: Sequence[Run]) -> list[Plot]:
-  """Losses in training, and validation means, where there are any: a plot of each."""
+  """A plot of each metric of training and validation that was logged at two steps or more."""
   panels: dict[str, Curves] = {}
-  for title, prefix in (('training', 'train/'), ('validation', VALIDATION)):
+  for kind, prefix in (('training', TRAIN), ('validation', VALIDATION)):
     names = dict.fromkeys(
       name
       for run in runs
@@ -39,12 +39,10 @@ def curves_of(runs: Sequence[Run]) -> list[Plot]:
     for name in list(names)[:MOST_CURVES]:
       for run in runs:
         points = [(r['step'], r[name]) for r in run.records if numbers([r.get(name)])]
-        if points:
-          metrics = panels.setdefault(title, {})
-          metrics.setdefault(name.removeprefix(prefix), []).append(
-            tuple(map(list, zip(*points, strict=True)))
-          )
-  return [curves(title, metrics) for title, metrics in panels.items()]
+        if len(points) > 1:
+          kinds = panels.setdefault(name.removeprefix(prefix), {})
+          kinds.setdefault(kind, []).append(tuple(map(list, zip(*points, strict=True))))
+  return [curves(name, kinds) for name, kinds in panels.items()]
 
 
 def classes_of(run: Run) -> dict[str, Any] | None:

@@ -18,12 +18,13 @@ from jaxgen.evaluation.protocol import deviation
 # Okabe and Ito's colours, told apart by colour-blind readers, on light and on dark.
 COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#7f7f7f')
 INK = {'light': '#333333', 'dark': '#d0d0d0'}
+PALER = b'#0072b2', b'#2f8fd0'  # the blue that is too dark for a dark page, and what stands for it
 MOST_POINTS = 500  # of a curve
-MOST_CURVES = len(COLOURS)
+MOST_CURVES = 12  # of a group's training, and of its validation
 MOST_NAMED = 10  # lines of a plot that a legend names; of more, each point bears its name
 MOST_TICKS = 6  # that are labelled one by one, and as many letters in each
 
-Curves = dict[str, list[tuple[list[float], list[float]]]]  # name -> (steps, values) of each seed
+Curves = dict[str, list[tuple[list[float], list[float]]]]  # kind -> (steps, values) of each seed
 Series = list[list[tuple[Any, float]]]  # for each point of a line, (x, y) of each seed
 
 
@@ -56,6 +57,7 @@ def draw(
       ('text.color', 'axes.labelcolor', 'axes.edgecolor', 'xtick.color', 'ytick.color'), ink
     )
     style |= {'svg.hashsalt': 'jaxgen', 'font.size': 9, 'legend.frameon': False}
+    style |= {'svg.fonttype': 'none'}  # letters are the reader's, and a plot a third of the bytes
     style |= {'axes.spines.top': False, 'axes.spines.right': False}
     style |= {'axes.grid': True, 'grid.color': ink, 'grid.alpha': 0.15, 'axes.axisbelow': True}
     with matplotlib.rc_context(style):
@@ -63,7 +65,8 @@ def draw(
       paint(figure.subplots())
       buffer = io.BytesIO()
       figure.savefig(buffer, format='svg', transparent=True, metadata={'Date': None})
-      uris.append(data_uri(buffer.getvalue(), 'svg+xml'))
+      content = buffer.getvalue()
+      uris.append(data_uri(content if page == 'light' else content.replace(*PALER), 'svg+xml'))
   return Plot(*uris, words, wide)
 
 
@@ -76,6 +79,14 @@ def logarithmic(axes: Axes, which: str) -> None:
   axis.set_major_locator(LogLocator(subs=powers))
   axis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:,g}'))
   axis.set_minor_formatter(NullFormatter())
+
+
+def legend(axes: Axes) -> None:
+  """Names what is drawn, if anything: beside the plot, or of one or two where nothing is."""
+  entries = len(axes.get_legend_handles_labels()[1])
+  if entries:
+    beside = {'loc': 'center left', 'bbox_to_anchor': (1.0, 0.5)} if entries > 2 else {}
+    axes.legend(fontsize=8, **beside)
 
 
 def name_points(axes: Axes, points: dict[str, tuple[float, float]]) -> None:
@@ -93,11 +104,11 @@ def name_points(axes: Axes, points: dict[str, tuple[float, float]]) -> None:
     taken.append(box)
 
 
-def curves(title: str, metrics: Curves) -> Plot:
-  """Metrics over steps: a colour for each metric, a line for each seed."""
+def curves(name: str, kinds: Curves) -> Plot:
+  """One metric over steps: a colour for training and one for validation, a line for each seed."""
 
   def paint(axes: Axes) -> None:
-    for colour, (name, seeds) in zip(COLOURS, metrics.items(), strict=False):
+    for colour, (kind, seeds) in zip(COLOURS, kinds.items(), strict=False):
       for number, (steps, values) in enumerate(seeds):
         stride = 1 + len(steps) // MOST_POINTS
         axes.plot(
@@ -108,13 +119,14 @@ def curves(title: str, metrics: Curves) -> Plot:
           alpha=1.0 if len(seeds) == 1 else 0.6,
           marker='o' if len(steps) < 12 else None,
           markersize=3,
-          label=None if number else name,
+          label=None if number else kind,
         )
-    axes.set_title(title, fontsize=9)
+    axes.set_title(name, fontsize=8)
     axes.set_xlabel('step')
-    axes.legend(fontsize=8)
+    if len(kinds) > 1:
+      axes.figure.legend(fontsize=7, loc='outside lower center', ncols=2)
 
-  return draw(paint, (4.2, 2.8), f'{title} over steps: {", ".join(metrics)}')
+  return draw(paint, (3.3, 2.0), f'{name} over steps, {" and ".join(kinds)}')
 
 
 def histogram(made: Sequence[float], data: Sequence[float], names: Sequence[str]) -> Plot:
@@ -151,7 +163,7 @@ def distance_over_time(
     logarithmic(axes, 'y')
     axes.set_xlabel('seconds of training')
     axes.set_title(label, fontsize=9)
-    axes.legend(fontsize=8, loc='center left', bbox_to_anchor=(1.0, 0.5))
+    legend(axes)
 
   words = ', '.join(f'{name} {lines[0][1][-1]:.4g}' for name, lines in groups.items())
   return draw(paint, (6.4, 3.0), f'{label} against seconds of training; at the end: {words}')
@@ -213,10 +225,7 @@ def sweep(
     axes.set_title(y, fontsize=9)
     if crowded:
       name_points(axes, named)
-    entries = len(axes.get_legend_handles_labels()[1])
-    if entries:
-      beside = {'loc': 'center left', 'bbox_to_anchor': (1.0, 0.5)} if entries > 2 else {}
-      axes.legend(fontsize=8, **beside)
+    legend(axes)
 
   said = '; '.join(
     ', '.join(f'{name} {seeds[0][0]}: {np.mean([y for _, y in seeds]):.4g}' for seeds in series)

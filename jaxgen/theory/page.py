@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from jaxgen.evaluation.provenance import revision
 from jaxgen.report.page import environment
-from jaxgen.report.plots import COLOURS, Plot, draw
+from jaxgen.report.plots import COLOURS, Plot, draw, legend, logarithmic
 from jaxgen.theory.claims import ERRORS, Finding, Row, Sketch
 from jaxgen.version import __version__
 
@@ -97,14 +97,11 @@ def plot(sketch: Sketch, words: str) -> Plot:
     for name, (x, y) in sketch.measured.items():
       label = None if name in sketch.predicted else name
       axes.plot(x, y, 'o', color=colours[name], markersize=4, label=label)
-    if 'x' in sketch.log:
-      axes.set_xscale('log')
-    if 'y' in sketch.log:
-      axes.set_yscale('log')
+    for scale in sketch.log:
+      logarithmic(axes, scale)
     axes.set_xlabel(sketch.x)
     axes.set_ylabel(sketch.y)
-    if named:
-      axes.legend(fontsize=8)
+    legend(axes)
 
   return draw(paint, (5.6, 3.2), f'{words}: {sketch.y} over {sketch.x}')
 
