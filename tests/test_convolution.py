@@ -1,5 +1,6 @@
 """Convolutions, against XLA's and Flax's own."""
 
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -64,6 +65,48 @@ def test_convolution_has_xlas_values_under_every_transformation(
   ours, xlas = by(convolution.convolve), by(convolution.xla_convolution)
   for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(xlas), strict=True):
     np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * float(jnp.abs(b).max()))
+
+
+@pytest.mark.parametrize(
+  'way',
+  [pytest.param(way, marks=[] if way == 'in a loop' else pytest.mark.slow) for way in nested(None)],
+)
+def test_groups_have_xlas_values_under_every_transformation(way: str) -> None:
+  x = jax.random.normal(jax.random.key(0), (6, 5, 7, 4))
+  kernel = jax.random.normal(jax.random.key(1), (3, 3, 2, 4))
+  layer = convolution.Convolution(4, groups=2)
+
+  def ours(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return layer.apply({'params': {'kernel': kernel, 'bias': jnp.zeros(4)}}, x)
+
+  def xlas(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    layout = ('NHWC', 'HWIO', 'NHWC')
+    of = partial(jax.lax.conv_general_dilated, dimension_numbers=layout, feature_group_count=2)
+    return of(x[None], kernel, (1, 1), 'SAME')[0]
+
+  found, expected = (jax.jit(nested(function)[way])(x, kernel) for function in (ours, xlas))
+  for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * float(jnp.abs(b).max()))
+
+
+def test_groups_are_one_convolution() -> None:
+  """However many there are, and on accelerators one of XLA's that knows of groups."""
+  x = jnp.zeros((4, 4, 8))
+
+  def traced(groups: int) -> list[str]:
+    layer = convolution.Convolution(8, groups=groups)
+    params = jax.eval_shape(layer.init, jax.random.key(0), x)
+    return [e.primitive.name for e in jax.make_jaxpr(layer.apply)(params, x).eqns]
+
+  assert traced(2) == traced(8)
+  assert traced(8).count('convolution') == 1
+  groups = jnp.zeros((8, 2, 4, 4, 3)), jnp.zeros((8, 3, 3, 3, 5))
+  (equation,) = (
+    e
+    for e in jax.make_jaxpr(partial(convolution.xla_convolution, padding=1))(*groups).eqns
+    if e.primitive.name == 'conv_general_dilated'
+  )
+  assert equation.params['feature_group_count'] == 8
 
 
 @pytest.mark.parametrize('count', [1, 3, 8])

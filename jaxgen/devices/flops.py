@@ -35,7 +35,7 @@ def operations(equation: Any) -> float:
     return 2.0 * equation.outvars[0].aval.size * kernel.size / features
   if name in ('convolution', 'kernel_gradient'):  # of jaxgen.layers.convolution
     factor = equation.invars[1].aval
-    return 2.0 * equation.outvars[0].aval.size * math.prod(factor.shape[:3])
+    return 2.0 * equation.outvars[0].aval.size * math.prod(factor.shape[-4:-1])
   inner = [total(body) for value in equation.params.values() for body in bodies(value)]
   if name == 'cond':
     return max(inner)

@@ -10,8 +10,11 @@ the processor's cache.
 
 A sum over the batch is out of reach for a function of one image, and so for a `custom_vjp`. Hence
 two primitives, which see the batch that `vmap` makes. Both are bilinear, and the gradients of each
-are the two again: every mode and order of differentiation is defined. On accelerators both are
-XLA's own, but for a kernel gradient of each of many batches.
+are the two again: every mode and order of differentiation is defined.
+
+Many kernels, each with a batch of its own, are a leading axis of both arrays. Groups of channels
+are no more than that: a `vmap` over them. A CPU takes one kernel after another, as XLA has naive
+loops for them too. On accelerators all is XLA's own.
 """
 
 import math
@@ -34,14 +37,17 @@ GROUP = 2  # images whose patches a CPU holds at once: the fastest, or nearly, o
 
 
 def convolve(x: jax.Array, kernel: jax.Array, padding: int = 0) -> jax.Array:
-  """x (N, H, W, C), kernel (K, K, C, O) -> (N, H + 2 padding - K + 1, W + 2 padding - K + 1, O)."""
+  """x (N, H, W, C), kernel (K, K, C, O) -> (N, H + 2 padding - K + 1, W + 2 padding - K + 1, O).
+
+  Or as many of each as there are kernels, on a first axis of all three.
+  """
   return convolution_p.bind(x, kernel, padding=padding)
 
 
 def input_gradient(g: jax.Array, kernel: jax.Array, padding: int) -> jax.Array:
   """The output's gradient g, the kernel -> the input's gradient."""
-  turned = kernel[::-1, ::-1].swapaxes(2, 3)
-  return convolve(g, turned, len(kernel) - 1 - padding)
+  turned = kernel[..., ::-1, ::-1, :, :].swapaxes(-1, -2)
+  return convolve(g, turned, kernel.shape[-3] - 1 - padding)
 
 
 def kernel_gradient(x: jax.Array, g: jax.Array, padding: int) -> jax.Array:
@@ -51,18 +57,20 @@ def kernel_gradient(x: jax.Array, g: jax.Array, padding: int) -> jax.Array:
 
 def output_shape(x: Any, kernel: Any, padding: int) -> tuple[int, ...]:
   """Of a convolution."""
-  height, width = (side + 2 * padding - kernel.shape[0] + 1 for side in x.shape[1:3])
-  return x.shape[0], height, width, kernel.shape[3]
+  height, width = (side + 2 * padding - kernel.shape[-3] + 1 for side in x.shape[-3:-1])
+  return *x.shape[:-3], height, width, kernel.shape[-1]
 
 
-def kernel_shape(x: Any, g: Any, padding: int) -> tuple[int, int, int, int]:
+def kernel_shape(x: Any, g: Any, padding: int) -> tuple[int, ...]:
   """Of the kernel that makes an output of g's shape from an input of x's."""
-  side = x.shape[1] + 2 * padding - g.shape[1] + 1
-  return side, side, x.shape[3], g.shape[3]
+  side = x.shape[-3] + 2 * padding - g.shape[-3] + 1
+  return *x.shape[:-4], side, side, x.shape[-1], g.shape[-1]
 
 
 def xla_convolution(x: jax.Array, kernel: jax.Array, padding: int) -> jax.Array:
-  """`convolve` by XLA."""
+  """`convolve` by XLA; many kernels become groups of its channels."""
+  if kernel.ndim == 5:
+    return jax.vmap(partial(xla_convolution, padding=padding))(x, kernel)
   if len(kernel) == 1 and not padding:
     return x @ kernel[0, 0]
   layout = ('NHWC', 'HWIO', 'NHWC')
@@ -111,19 +119,43 @@ def write_patches(patches: jax.Array, x: jax.Array, side: int, padding: int) -> 
   return patches
 
 
+def one_by_one(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+  """A function of one kernel's arrays, for those of many too."""
+
+  def of_any(a: jax.Array, b: jax.Array, padding: int) -> jax.Array:
+    if a.ndim == 4:
+      return function(a, b, padding)
+    return jax.lax.map(lambda pair: function(*pair, padding), (a, b))
+
+  return of_any
+
+
 def batched_convolution(arguments: Pair, axes: Axes, *, padding: int) -> tuple[jax.Array, int]:
-  """With one kernel for all, a longer batch; with a kernel each, XLA's."""
-  x, kernel = arguments
+  """With one kernel for all, a longer batch; with a kernel each, more kernels."""
   if axes[1] is not None:
-    return jax.vmap(partial(xla_convolution, padding=padding), axes)(x, kernel), 0
-  x = jnp.moveaxis(x, axes[0], 0)
-  y = convolve(x.reshape(-1, *x.shape[2:]), kernel, padding)
-  return y.reshape(*x.shape[:2], *y.shape[1:]), 0
+    return more_kernels(convolve, arguments, axes, padding)
+  x, kernel = arguments
+  x = jnp.moveaxis(x, axes[0], -5)
+  y = convolve(x.reshape(*x.shape[:-5], -1, *x.shape[-3:]), kernel, padding)
+  return y.reshape(*x.shape[:-3], *y.shape[-3:]), y.ndim - 4
 
 
 def batched_kernel_gradient(arguments: Pair, axes: Axes, *, padding: int) -> tuple[jax.Array, int]:
   """A gradient each."""
-  return jax.vmap(partial(kernel_gradient_by_groups, padding=padding), axes)(*arguments), 0
+  return more_kernels(kernel_gradient, arguments, axes, padding)
+
+
+def more_kernels(
+  function: Callable[..., jax.Array], arguments: Pair, axes: Axes, padding: int
+) -> tuple[jax.Array, int]:
+  """What a batch holds an array each of goes along the axis of kernels."""
+  size = next(a.shape[axis] for a, axis in zip(arguments, axes, strict=True) if axis is not None)
+  a, b = (
+    jnp.broadcast_to(a, (size, *a.shape)) if axis is None else jnp.moveaxis(a, axis, 0)
+    for a, axis in zip(arguments, axes, strict=True)
+  )
+  found = function(*(array.reshape(-1, *array.shape[-4:]) for array in (a, b)), padding)
+  return found.reshape(*a.shape[:-4], *found.shape[-4:]), 0
 
 
 def primitive(name: str, shape: Callable[..., tuple[int, ...]], **lowerings: Any) -> Primitive:
@@ -137,9 +169,14 @@ def primitive(name: str, shape: Callable[..., tuple[int, ...]], **lowerings: Any
   return result
 
 
-convolution_p = primitive('convolution', output_shape, default=xla_convolution)
+convolution_p = primitive(
+  'convolution', output_shape, default=xla_convolution, cpu=one_by_one(xla_convolution)
+)
 kernel_gradient_p = primitive(
-  'kernel_gradient', kernel_shape, default=xla_kernel_gradient, cpu=kernel_gradient_by_groups
+  'kernel_gradient',
+  kernel_shape,
+  default=xla_kernel_gradient,
+  cpu=one_by_one(kernel_gradient_by_groups),
 )
 ad.defbilinear(
   convolution_p,
@@ -194,8 +231,9 @@ class Convolution(nn.Module):
     """All but the bias."""
     if self.groups == 1:
       return self.linear(x, kernel)
-    parts = (jnp.split(array, self.groups, axis=-1) for array in (x, kernel))
-    return jnp.concatenate(list(map(self.linear, *parts)), axis=-1)
+    x, kernel = (a.reshape(*a.shape[:-1], self.groups, -1) for a in (x, kernel))
+    y = jax.vmap(self.linear, in_axes=(-2, -2), out_axes=-2)(x, kernel)
+    return y.reshape(*y.shape[:-2], -1)
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
