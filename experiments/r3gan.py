@@ -12,6 +12,7 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config.network.name = 'r3gan'
   config.network.hidden = (32, 64, 128)  # channels of every stage; each but the first halves
   config.network.blocks = 1  # in every stage
+  config.network.expansion = 1  # channels within a block for each of its stage; the paper has 2
   config.network.groups = 1  # of channels in the 3x3 convolutions; the paper's have 16 each
   config.cpu_devices = 0
   if dataset == 'digits':

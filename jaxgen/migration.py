@@ -146,8 +146,10 @@ def modernise(saved: dict[str, Any]) -> dict[str, Any]:
   for name, value in (DEFAULTS | OWN_DEFAULTS.get(objective, {}) | network).items():
     put(config, name, value, keep=True)
   network = config.get('network')
-  if isinstance(network, dict) and network.get('name') == 'r3gan' and 'blocks' in network:
-    put(config, 'network.groups', 1, keep=True)  # which `r3gan.py` names, beside its blocks
+  r3gan = isinstance(network, dict) and network.get('name') == 'r3gan' and 'blocks' in network
+  if r3gan and 'expansion' not in network:  # which `r3gan.py` names today, beside its blocks
+    before = {'expansion': 1, 'groups': 1, 'bias': True, 'aligned': True}
+    config['network'] = before | network
   for group, fields in REPLACED.get(objective, {}).items():
     for field, value in fields.items():
       put(config, f'{group}.{field}', value)

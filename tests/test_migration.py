@@ -82,10 +82,13 @@ def test_what_could_not_be_chosen_is_as_it_was() -> None:
   assert modernise(before) == today
 
 
-def test_a_network_of_before_had_no_groups() -> None:
+def test_r3gans_network_of_before_is_not_the_papers() -> None:
   today = configuration.execute(str(EXPERIMENTS / 'r3gan.py')).to_dict()
-  network = {name: value for name, value in today['network'].items() if name != 'groups'}
-  assert modernise(today | {'network': network}) == today
+  assert modernise(today) == today
+  new = ('expansion', 'groups')
+  network = {name: value for name, value in today['network'].items() if name not in new}
+  before = {'expansion': 1, 'groups': 1, 'bias': True, 'aligned': True}
+  assert modernise(today | {'network': network}) == today | {'network': network | before}
   network.pop('blocks')  # as of another file, whose network was chosen on the command line
   assert modernise(today | {'network': network}) == today | {'network': network}
 

@@ -207,7 +207,7 @@ def depth_to_space(x: jax.Array, factor: int) -> jax.Array:
 
 
 class Convolution(nn.Module):
-  """Convolution with bias, padded with zeros; parameters and values as those of `nn.Conv`.
+  """Convolution padded with zeros; parameters and values as those of `nn.Conv`.
 
   Attributes:
     features: channels of the output.
@@ -215,6 +215,7 @@ class Convolution(nn.Module):
     kernel_init: its initialiser.
     dtype: of the computation; parameters are float32.
     groups: that channels of input and output are divided into; each sees its own alone.
+    use_bias: whether a number is added to every channel of the output.
   """
 
   features: int
@@ -222,6 +223,7 @@ class Convolution(nn.Module):
   kernel_init: Initializer = nn.initializers.lecun_normal()
   dtype: Any = jnp.float32
   groups: int = 1
+  use_bias: bool = True
 
   def linear(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
     """All but the bias, of one group."""
@@ -249,9 +251,11 @@ class Convolution(nn.Module):
       )
     shape = (self.side, self.side, x.shape[-1] // self.groups, self.features)
     kernel = self.param('kernel', self.kernel_init, shape)
+    y = self.grouped(x.astype(self.dtype), kernel.astype(self.dtype))
+    if not self.use_bias:
+      return y
     bias = self.param('bias', nn.initializers.zeros, (self.features,))
-    x, kernel, bias = x.astype(self.dtype), kernel.astype(self.dtype), bias.astype(self.dtype)
-    return self.grouped(x, kernel) + bias[None, None]
+    return y + bias.astype(self.dtype)[None, None]
 
 
 class StridedConvolution(Convolution):

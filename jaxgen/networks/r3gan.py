@@ -1,12 +1,12 @@
 """Residual encoder and decoder of R3GAN, without any normalisation (Huang et al. 2024, sec. 3).
 
-A stage is a few residual blocks at one resolution. Between stages images are resampled by the
-filter [1, 2, 1], and at the coarsest a learned image for each channel stands between it and a
-vector. Every branch starts at zero, and its other layers smaller, the more branches there are
-(Zhang et al. 2019), so that a deep network starts as a shallow one.
+A stage is a few residual blocks at one resolution. Between stages images are interpolated linearly,
+and at the coarsest a learned image for each channel stands between it and a vector. Every branch
+starts at zero, and its other layers smaller, the more branches there are (Zhang et al. 2019), so
+that a deep network starts as a shallow one. A bias stands before each activation, nowhere else.
 
-The paper's 3x3 convolutions work on groups of 16 channels, which `groups` allows. By default they
-are dense: at the widths that small images need there are few groups.
+The paper's blocks double their channels and divide them into groups of 16, which `expansion` and
+`groups` allow. By default they do neither: small images need few channels.
 """
 
 import math
@@ -28,32 +28,37 @@ zeros = nn.initializers.zeros
 linear_init = nn.initializers.variance_scaling(1.0, 'fan_in', 'normal')
 
 
-def interpolation(size: int) -> np.ndarray:
-  """Linear interpolation along an axis, (2 size, size): zeros put between, and [1, 2, 1] / 2.
+def interpolation(size: int, aligned: bool = False) -> np.ndarray:
+  """Linear interpolation along an axis, (2 size, size), with zeros beyond its ends.
 
-  The last pixel, which has no second neighbour, repeats the one it has.
+  A new pixel lies a quarter of an old one's width beside its centre: put zeros between the pixels
+  of the old, and [1, 3, 3, 1] / 4 over them.
+
+  Args:
+    size: of the axis.
+    aligned: every other new pixel lies on an old one, and the last, which has no second neighbour,
+      repeats the one it has.
   """
-  matrix = np.zeros((2 * size, size), np.float32)
-  for place in range(size):
-    matrix[2 * place, place] = 1.0
-    matrix[2 * place + 1, [place, min(place + 1, size - 1)]] += 0.5
-  matrix[-1, -1] = 1.0
+  places = np.arange(2 * size) / 2 - (0.0 if aligned else 0.25)
+  matrix = np.maximum(0.0, 1.0 - np.abs(places[:, None] - np.arange(size)))
+  if aligned:
+    matrix[-1, -1] = 1.0
   return matrix
 
 
-def upsample(x: jax.Array) -> jax.Array:
+def upsample(x: jax.Array, aligned: bool = False) -> jax.Array:
   """(H, W, C) -> (2 H, 2 W, C)."""
-  rows, columns = (interpolation(size) for size in x.shape[:2])
-  return jnp.einsum('ih,jw,hwc->ijc', rows.astype(x.dtype), columns.astype(x.dtype), x)
+  return resample(x, *(interpolation(size, aligned) for size in x.shape[:2]))
 
 
-def downsample(x: jax.Array) -> jax.Array:
-  """(H, W, C) -> (H / 2, W / 2, C): [1, 2, 1] / 4 at every other pixel, upsampling transposed.
+def downsample(x: jax.Array, aligned: bool = False) -> jax.Array:
+  """(H, W, C) -> (H / 2, W / 2, C): upsampling transposed, whose sums become means."""
+  matrices = (interpolation(size // 2, aligned).T for size in x.shape[:2])
+  return resample(x, *(m / (m.sum(axis=1, keepdims=True) if aligned else 2.0) for m in matrices))
 
-  Each output is a mean of what it sees, at the edges too.
-  """
-  rows, columns = (interpolation(size // 2).T for size in x.shape[:2])
-  rows, columns = (m / m.sum(axis=1, keepdims=True) for m in (rows, columns))
+
+def resample(x: jax.Array, rows: np.ndarray, columns: np.ndarray) -> jax.Array:
+  """(H, W, C) -> (I, J, C), by matrices (I, H) and (J, W)."""
   return jnp.einsum('ih,jw,hwc->ijc', rows.astype(x.dtype), columns.astype(x.dtype), x)
 
 
@@ -64,25 +69,37 @@ class ResidualBlock(nn.Module):
     branches: of the whole network.
     activation: between the layers.
     dtype: of the computation.
+    expansion: channels within for each of x.
     groups: of channels, of the 3x3 convolution.
+    use_bias: also after the last layer.
   """
 
   branches: int
   activation: Callable[[jax.Array], jax.Array] = leaky_relu
   dtype: Any = jnp.float32
+  expansion: int = 1
   groups: int = 1
+  use_bias: bool = False
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """(H, W, C) -> (H, W, C)."""
     # L^{-1 / (2 m - 2)} for the m - 1 = 2 layers before the last, of L branches.
     init = nn.initializers.variance_scaling(GAIN / math.sqrt(self.branches), 'fan_in', 'normal')
-    channels = x.shape[-1]
-    h = Convolution(channels, side=1, kernel_init=init, dtype=self.dtype)(x)
-    h = self.activation(h)
-    h = Convolution(channels, kernel_init=init, dtype=self.dtype, groups=self.groups)(h)
-    h = self.activation(h)
-    return x + Convolution(channels, side=1, kernel_init=zeros, dtype=self.dtype)(h)
+    layer, channels = partial(Convolution, dtype=self.dtype), x.shape[-1]
+    wide = self.expansion * channels
+    h = self.activation(layer(wide, side=1, kernel_init=init)(x))
+    h = self.activation(layer(wide, kernel_init=init, groups=self.groups)(h))
+    return x + layer(channels, side=1, kernel_init=zeros, use_bias=self.use_bias)(h)
+
+
+def residual_blocks(network: Any, x: jax.Array) -> jax.Array:
+  """(H, W, C) -> (H, W, C): a stage of an `Encoder` or a `Decoder`."""
+  branches = network.blocks * len(network.hidden)
+  fields = network.activation, network.dtype, network.expansion, network.groups, network.bias
+  for _ in range(network.blocks):
+    x = ResidualBlock(branches, *fields)(x)
+  return x
 
 
 class Encoder(nn.Module):
@@ -94,7 +111,11 @@ class Encoder(nn.Module):
     blocks: residual blocks a stage.
     activation: within the blocks.
     dtype: of the computation; parameters and output are float32.
+    expansion: channels within a block for each of its stage.
     groups: that channels are divided into in the 3x3 convolutions.
+    bias: also in layers that no activation follows, and a 1x1 convolution also between stages of
+      as many channels; as networks had before they were the paper's.
+    aligned: that images are resampled from pixel to pixel, as they were then.
   """
 
   features: int
@@ -102,23 +123,25 @@ class Encoder(nn.Module):
   blocks: int = 1
   activation: Callable[[jax.Array], jax.Array] = leaky_relu
   dtype: Any = jnp.float32
+  expansion: int = 1
   groups: int = 1
+  bias: bool = False
+  aligned: bool = False
 
   @nn.compact
   def __call__(self, image: jax.Array) -> jax.Array:
     """(H, W, C) -> (features,)."""
     check_halvings(image.shape, len(self.hidden) - 1)
-    branches = self.blocks * len(self.hidden)
-    pixel_dense = partial(Convolution, side=1, kernel_init=linear_init, dtype=self.dtype)
+    linear = {'kernel_init': linear_init, 'dtype': self.dtype, 'use_bias': self.bias}
     x = image
     for stage, channels in enumerate(self.hidden):
-      x = pixel_dense(channels)(downsample(x) if stage else x)
-      for _ in range(self.blocks):
-        x = ResidualBlock(branches, self.activation, self.dtype, self.groups)(x)
+      x = downsample(x, self.aligned) if stage else x
+      if not stage or self.bias or channels != x.shape[-1]:
+        x = Convolution(channels, side=1, **linear)(x)
+      x = residual_blocks(self, x)
     basis = self.param('basis', nn.initializers.normal(1.0 / math.sqrt(x[..., 0].size)), x.shape)
     x = jnp.sum(x * basis.astype(x.dtype), axis=(0, 1))
-    head = nn.Dense(self.features, kernel_init=linear_init, dtype=self.dtype)
-    return head(x).astype(jnp.float32)
+    return nn.Dense(self.features, **linear)(x).astype(jnp.float32)
 
 
 class Decoder(nn.Module):
@@ -130,7 +153,11 @@ class Decoder(nn.Module):
     blocks: residual blocks a stage.
     activation: within the blocks.
     dtype: of the computation; parameters and output are float32.
+    expansion: channels within a block for each of its stage.
     groups: that channels are divided into in the 3x3 convolutions.
+    bias: also in layers that no activation follows, and a 1x1 convolution also between stages of
+      as many channels; as networks had before they were the paper's.
+    aligned: that images are resampled from pixel to pixel, as they were then.
   """
 
   image_shape: tuple[int, int, int]
@@ -138,22 +165,24 @@ class Decoder(nn.Module):
   blocks: int = 1
   activation: Callable[[jax.Array], jax.Array] = leaky_relu
   dtype: Any = jnp.float32
+  expansion: int = 1
   groups: int = 1
+  bias: bool = False
+  aligned: bool = False
 
   @nn.compact
   def __call__(self, z: jax.Array) -> jax.Array:
     """(latent,) -> (H, W, C)."""
     height, width, colours = self.image_shape
-    halvings, branches = len(self.hidden) - 1, self.blocks * len(self.hidden)
+    halvings = len(self.hidden) - 1
     check_halvings(self.image_shape, halvings)
-    pixel_dense = partial(Convolution, side=1, kernel_init=linear_init, dtype=self.dtype)
+    linear = {'kernel_init': linear_init, 'dtype': self.dtype, 'use_bias': self.bias}
     smallest = (height >> halvings, width >> halvings, self.hidden[-1])
     basis = self.param('basis', nn.initializers.normal(1.0), smallest)
-    x = nn.Dense(self.hidden[-1], kernel_init=linear_init, dtype=self.dtype)(z)
+    x = nn.Dense(self.hidden[-1], **linear)(z)
     x = x[None, None] * basis.astype(x.dtype)
     for stage, channels in enumerate(reversed(self.hidden)):
-      if stage:
-        x = pixel_dense(channels)(upsample(x))
-      for _ in range(self.blocks):
-        x = ResidualBlock(branches, self.activation, self.dtype, self.groups)(x)
-    return pixel_dense(colours)(x).astype(jnp.float32)
+      if stage and (self.bias or channels != x.shape[-1]):
+        x = Convolution(channels, side=1, **linear)(x)
+      x = residual_blocks(self, upsample(x, self.aligned) if stage else x)
+    return Convolution(colours, side=1, **linear)(x).astype(jnp.float32)
