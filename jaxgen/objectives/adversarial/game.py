@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 import optax
 
@@ -22,7 +23,6 @@ from jaxgen.objectives.base import (
   Image,
   Key,
   Keys,
-  Label,
   Memory,
   Metrics,
   Objective,
@@ -31,6 +31,9 @@ from jaxgen.objectives.base import (
   descend,
   prefix,
 )
+
+# params, optimizer's state, examples (N,), keys (N,), state= -> params, optimizer's state, metrics
+Turn = Callable[..., tuple[Params, Any, Metrics]]
 
 
 class State(NamedTuple):
@@ -76,6 +79,8 @@ def game(
       f'objective.latent={players.latent} and objective.critic_steps={critic_steps} must be at '
       'least 1'
     )
+  losses = {'critic': critic_loss, 'generator': with_moments(generator_loss)}
+  turns = {name: turn(name, players, optimizer[name], loss) for name, loss in losses.items()}
 
   def init(key: Key) -> tuple[Params, Memory]:
     params = players.init(key)
@@ -83,45 +88,78 @@ def game(
     memory = {name: optimizer[name].init(weights(params[name])) for name in params}
     return params, memory | ({'state': state.init} if state else {})
 
-  def turn(
-    player: str, loss: PairLoss, params: Params, opt_state: Any, examples: Example, keys: Keys
+  def evaluate(params: Params, example: Example, key: Key) -> Metrics:
+    loss = partial(critic_loss, state=state.init) if state else critic_loss
+    return players.play(loss, params, example, key)[1]
+
+  def decode(params: Params, z: jax.Array, key: Key) -> Image:
+    return players.decode(params, z, jnp.int32(-1))
+
+  return Objective(
+    init,
+    rounds(turns, critic_steps, project, state, summary),
+    evaluate,
+    players.sample,
+    decode=None if players.class_counts else decode,
+    settle=players.settle if players.keep_statistics['generator'] else None,
+    networks={'generator': players.generator, 'critic': players.critic},
+    # The critic has learned to judge the generator as it is, not an average of critics of the past.
+    averaged={'generator': True, 'critic': False},
+    conditional=bool(players.class_counts),
+    warn=warnings,
+  )
+
+
+def turn(
+  player: str, players: Players, optimizer: optax.GradientTransformation, loss: PairLoss
+) -> Turn:
+  """One step of one player against the other as it is."""
+
+  def step(
+    params: Params, opt_state: Any, examples: Example, keys: Keys, **state: Any
   ) -> tuple[Params, Any, Metrics]:
-    """One step of one player against the other as it is."""
     own = params[player]
 
     def loss_of(moved: Params, example: Example, key: Key) -> tuple[jax.Array, Metrics]:
       key = jax.random.fold_in(key, ('critic', 'generator').index(player))
       value, metrics, after = players.play(
-        loss, params | {player: own | moved}, example, key, training=True
+        partial(loss, **state), params | {player: own | moved}, example, key, training=True
       )
       return value, metrics | {STATISTICS: statistics(after[player])}
 
-    moved, opt_state, metrics = descend(
-      loss_of, optimizer[player], weights(own), opt_state, examples, keys
-    )
+    moved, opt_state, metrics = descend(loss_of, optimizer, weights(own), opt_state, examples, keys)
     return params | {player: own | moved | metrics.pop(STATISTICS)}, opt_state, metrics
+
+  return step
+
+
+def rounds(
+  turns: dict[str, Turn],
+  critic_steps: int,
+  project: Callable[[Params], Params],
+  state: State | None,
+  summary: Callable[[Metrics], Metrics],
+) -> Callable[..., tuple[Params, Memory, Metrics]]:
+  """Updates: an iteration each of algorithm 1."""
 
   def update(
     params: Params, memory: Memory, examples: Example, keys: Keys, step: jax.Array
   ) -> tuple[Params, Memory, Metrics]:
     del step
+    known = {'state': memory['state']} if state else {}
     shares = critic_slices((examples, keys), critic_steps)
-    losses = [
-      partial(loss, state=memory['state']) if state else loss
-      for loss in (critic_loss, with_moments(generator_loss))
-    ]
 
     def critic_step(carry: tuple[Params, Any], share: tuple[Example, Keys]) -> Any:
       both, opt_state = params | {'critic': carry[0]}, carry[1]
-      both, opt_state, metrics = turn('critic', losses[0], both, opt_state, *share)
+      both, opt_state, metrics = turns['critic'](both, opt_state, *share, **known)
       return (project(both['critic']), opt_state), metrics
 
     (critic, f_state), f_metrics = jax.lax.scan(
       critic_step, (params['critic'], memory['critic']), shares
     )
     first = jax.tree.map(lambda share: share[0], shares)
-    params, g_state, g_metrics = turn(
-      'generator', losses[1], params | {'critic': critic}, memory['generator'], *first
+    params, g_state, g_metrics = turns['generator'](
+      params | {'critic': critic}, memory['generator'], *first, **known
     )
     last = jax.tree.map(lambda values: values[-1], f_metrics)
     seen = spreads(g_metrics.pop(MOMENTS))
@@ -133,29 +171,7 @@ def game(
       metrics |= added
     return params, memory, metrics
 
-  def evaluate(params: Params, example: Example, key: Key) -> Metrics:
-    loss = partial(critic_loss, state=state.init) if state else critic_loss
-    return players.play(loss, params, example, key)[1]
-
-  def decode(params: Params, z: jax.Array, label: Label) -> Image:
-    return players.generate(params['generator'], z, label)[0]
-
-  def sample(params: Params, label: Label, key: Key) -> Image:
-    return decode(params, players.draw(key), label)
-
-  return Objective(
-    init,
-    update,
-    evaluate,
-    sample,
-    decode=None if players.class_counts else lambda params, z, key: decode(params, z, key),
-    settle=players.settle if players.keep_statistics['generator'] else None,
-    networks={'generator': players.generator, 'critic': players.critic},
-    # The critic has learned to judge the generator as it is, not an average of critics of the past.
-    averaged={'generator': True, 'critic': False},
-    conditional=bool(players.class_counts),
-    warn=warnings,
-  )
+  return update
 
 
 def weights(variables: Params) -> Params:

@@ -18,6 +18,7 @@ from jaxgen.layers.convolution import Convolution, StridedConvolution
 from jaxgen.networks import find_network
 from jaxgen.networks.convolutional import check_halvings
 from jaxgen.objectives import base
+from jaxgen.objectives.adversarial.game import Turn
 from jaxgen.objectives.adversarial.players import leaky_relu
 from jaxgen.objectives.base import Example, Image, Key, Keys, Label, Memory, Metrics, Params
 
@@ -81,6 +82,30 @@ def absolute_error(a: Image, b: Image) -> jax.Array:
   return jnp.abs(a - b).mean()
 
 
+def held_out(translate: Translate, pair: Pair) -> Callable[[Params, Example, Key], Metrics]:
+  """Numbers of an image: |y - G(x)|_1, and for comparison that of an x which is left as it is."""
+
+  def evaluate(params: Params, example: Example, key: Key) -> Metrics:
+    y, x = example.image, pair(example.image)
+    return {
+      'l1': absolute_error(y, translate(params, x, key)),
+      'l1_untranslated': absolute_error(y, x),
+    }
+
+  return evaluate
+
+
+def of_a_kept_condition(translate: Translate) -> Callable[[Params, Label, Key], Image]:
+  """Samples: the translation of a condition that is drawn from those kept."""
+
+  def sample(params: Params, label: Label, key: Key) -> Image:
+    del label
+    place_key, key = jax.random.split(key)
+    return translate(params, params['conditions'][jax.random.randint(place_key, (), 0, KEPT)], key)
+
+  return sample
+
+
 def rows(translate: Translate, source: Pair, target: Pair) -> Callable[..., jax.Array]:
   """A figure, each row: what is translated, what it becomes, and the truth."""
 
@@ -91,6 +116,26 @@ def rows(translate: Translate, source: Pair, target: Pair) -> Callable[..., jax.
     return jnp.stack([given, found, truth], axis=1)
 
   return figure
+
+
+def turn(
+  player: str, pair: Pair, optimizer: optax.GradientTransformation, loss: TranslationLoss
+) -> Turn:
+  """One step of one player against the other as it is."""
+
+  def step(
+    params: Params, opt_state: Memory, examples: Example, keys: Keys
+  ) -> tuple[Params, Memory, Metrics]:
+    def of_one(own: Params, example: Example, key: Key) -> tuple[jax.Array, Metrics]:
+      key = jax.random.fold_in(key, ('critic', 'generator').index(player))
+      return loss(params | {player: own}, pair(example.image), example.image, key)
+
+    own, opt_state, metrics = base.descend(
+      of_one, optimizer, params[player], opt_state, examples, keys
+    )
+    return params | {player: own}, opt_state, base.prefix(player, metrics)
+
+  return step
 
 
 def image_to_image(
@@ -116,6 +161,8 @@ def image_to_image(
     optimizer: one for each of the two.
   """
 
+  turns = {name: turn(name, pair, optimizer[name], loss) for name, loss in losses.items()}
+
   def init(key: Key) -> tuple[Params, Memory]:
     players_key, kept_key = jax.random.split(key)
     players = init_players(players_key)
@@ -123,50 +170,23 @@ def image_to_image(
     memory = {player: optimizer[player].init(own) for player, own in players.items()}
     return players | {'conditions': noise}, memory
 
-  def turn(
-    player: str, params: Params, opt_state: Memory, examples: Example, keys: Keys
-  ) -> tuple[Params, Memory, Metrics]:
-    """One step of one player against the other as it is."""
-
-    def loss(own: Params, example: Example, key: Key) -> tuple[jax.Array, Metrics]:
-      key = jax.random.fold_in(key, ('critic', 'generator').index(player))
-      return losses[player](params | {player: own}, pair(example.image), example.image, key)
-
-    own, opt_state, metrics = base.descend(
-      loss, optimizer[player], params[player], opt_state, examples, keys
-    )
-    return params | {player: own}, opt_state, base.prefix(player, metrics)
-
   def update(
     params: Params, memory: Memory, examples: Example, keys: Keys, step: jax.Array
   ) -> tuple[Params, Memory, Metrics]:
     del step
     states, metrics = {}, {}
     for player in ('critic', 'generator'):
-      params, states[player], found = turn(player, params, memory[player], examples, keys)
+      params, states[player], found = turns[player](params, memory[player], examples, keys)
       metrics |= found
     seen = base.gather(jax.vmap(pair)(examples.image))
     kept = jnp.concatenate([seen, params['conditions']])[:KEPT]
     return params | {'conditions': kept}, states, metrics
 
-  def evaluate(params: Params, example: Example, key: Key) -> Metrics:
-    """|y - G(x)|_1, and for comparison that of an x which is left as it is."""
-    y, x = example.image, pair(example.image)
-    return {
-      'l1': absolute_error(y, translate(params, x, key)),
-      'l1_untranslated': absolute_error(y, x),
-    }
-
-  def sample(params: Params, label: Label, key: Key) -> Image:
-    del label
-    place_key, key = jax.random.split(key)
-    return translate(params, params['conditions'][jax.random.randint(place_key, (), 0, KEPT)], key)
-
   return base.Objective(
     init,
     update,
-    evaluate,
-    sample,
+    held_out(translate, pair),
+    of_a_kept_condition(translate),
     encode=lambda params, image, key: pair(image),
     decode=translate,
     figures={'translations': rows(translate, pair, lambda y: y)},

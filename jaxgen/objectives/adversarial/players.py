@@ -82,6 +82,14 @@ class Players(NamedTuple):
     output, variables = forward(self.generator, variables, training, *self.given(z, label))
     return jnp.tanh(output), variables
 
+  def decode(self, params: Params, z: jax.Array, label: Label) -> Image:
+    """G(z)."""
+    return self.generate(params['generator'], z, label)[0]
+
+  def sample(self, params: Params, label: Label, key: Key) -> Image:
+    """G(z) of a z of samples."""
+    return self.decode(params, self.draw(key), label)
+
   def play(
     self, loss: PairLoss, params: Params, example: Example, key: Key, training: bool = False
   ) -> tuple[jax.Array, Metrics, Params]:
