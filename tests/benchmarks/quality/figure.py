@@ -48,7 +48,9 @@ def paint(axes: Axes, family: dict[str, Any]) -> None:
   axes.set_xticks(ends, [f'{minutes:.2g}' for minutes in ends])
   axes.xaxis.set_minor_locator(NullLocator())
   axes.grid(alpha=0.2)
-  axes.legend(frameon=False, fontsize=8)
+  axes.legend(
+    frameon=False, fontsize=8, loc='upper center', bbox_to_anchor=(0.5, -0.18)
+  )  # off the curves
 
 
 if __name__ == '__main__':
