@@ -104,13 +104,16 @@ def moving_average(
   """
   d = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
 
-  def smooth(average: jax.Array, new: jax.Array) -> jax.Array:
-    return d * average + (1.0 - d) * new if jnp.issubdtype(new.dtype, jnp.inexact) else new
-
   def part(wanted: bool, average: Params, new: Params) -> Params:
-    return jax.tree.map(smooth, average, new) if wanted else new
+    return jax.tree.map(partial(smooth, d), average, new) if wanted else new
 
   return jax.tree.map(part, averaged, ema, params)
+
+
+@jax.jit  # traced once a shape
+def smooth(d: jax.Array, average: jax.Array, new: jax.Array) -> jax.Array:
+  """d average + (1 - d) new, or the new where it is of whole numbers."""
+  return d * average + (1.0 - d) * new if jnp.issubdtype(new.dtype, jnp.inexact) else new
 
 
 def train_step(

@@ -36,7 +36,8 @@ def find_objective(config: ml_collections.ConfigDict, facts: Facts) -> Objective
     objective = module.build(config, facts)
     if not isinstance(objective, Objective):
       raise ValueError(f'its build returned {type(objective).__name__}, not an Objective')
-    jax.eval_shape(objective.init, jax.random.key(0))  # the network's own checks, in milliseconds
+    objective = objective._replace(init=jax.jit(objective.init))  # JAX keeps what it has traced
+    jax.eval_shape(objective.init, jax.random.key(0))  # the network's own checks
   except (AttributeError, KeyError, TypeError, ValueError) as error:
     if not of_the_config(error):
       raise  # a fault of the program, which its author wants to see whole

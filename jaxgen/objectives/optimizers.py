@@ -1,5 +1,6 @@
 """Config -> optax chain: clip, one of five optimizers, warmup and decay of the rate."""
 
+import functools
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Any
@@ -99,8 +100,14 @@ def learning_rates(config: Mapping[str, Any], step: int) -> dict[str, float]:
     fields = config.get(section, {})
     if fields.get('schedule') in SCHEDULES:
       chosen = fields['learning_rate'], config['num_steps'], fields['warmup_steps']
-      found[name] = float(find_schedule(*chosen, fields['schedule'])(step - 1))
+      found[name] = float(compiled_schedule(*chosen, fields['schedule'])(step - 1))
   return found
+
+
+@functools.cache
+def compiled_schedule(*arguments: Any) -> optax.Schedule:
+  """`find_schedule` as one program: each of its dozen operations would be compiled alone."""
+  return jax.jit(find_schedule(*arguments))
 
 
 def find_optimizer(
