@@ -123,6 +123,9 @@ class Run:
     read = partial(parallel.read_batches, self.dataset.train, config)
     with rules.sentences(config.objective.name):
       self.speed.flops = cost.training_flops(self.update, state, read(start))
+    if processes.alone():
+      self.update.lower(state, read(start)).compile()  # which JAX keeps for the first call
+      cost.give_back()
     for step, batches in order.prefetch(read, range(start, config.num_steps, stride)):
       state, metrics = self.update(state, batches)
       self.requests.saved = None
