@@ -22,7 +22,7 @@ def meant(names: Sequence[str]) -> str:
   return f' Did you mean {" or ".join(map(repr, names))}?' if names else ''
 
 
-def find_module(package: str, name: str, attribute: str) -> ModuleType:
+def find_module(package: str, name: str, attribute: str, field: str = '') -> ModuleType:
   """The module of this name, in whatever folder of a package; a dotted name is a user's own module.
 
   Adding a file is all it takes to add an objective or a network.
@@ -31,11 +31,13 @@ def find_module(package: str, name: str, attribute: str) -> ModuleType:
     package: 'jaxgen.objectives', ...
     name: of the file, without its folders, or 'mypackage.mymodel'.
     attribute: what such a module has, and what it shares its folders with has not.
+    field: of the config, that names it; '' for the package's own, as network.name.
 
   Raises:
     UserError: there is no such module, or it lacks the attribute.
   """
   kind = package.rpartition('.')[2].rstrip('s')
+  field = field or f'{kind}.name'
   if '.' in name:
     try:
       module = importlib.import_module(name)
@@ -43,11 +45,11 @@ def find_module(package: str, name: str, attribute: str) -> ModuleType:
       if not f'{name}.'.startswith(f'{error.name}.'):
         raise  # a fault of the module, which its author wants to see whole
       raise UserError(
-        f'{kind}.name={name!r} cannot be imported: {error}; start Python where it '
+        f'{field}={name!r} cannot be imported: {error}; start Python where it '
         'lies, or put its folder into PYTHONPATH'
       ) from error
     if not hasattr(module, attribute):
-      raise UserError(f'{kind}.name={name!r}: {module.__file__} has no {attribute}')
+      raise UserError(f'{field}={name!r}: {module.__file__} has no {attribute}')
     return module
   same = [path for path in modules(package) if path.rpartition('.')[2] == name]
   for module in map(importlib.import_module, same):
@@ -55,7 +57,7 @@ def find_module(package: str, name: str, attribute: str) -> ModuleType:
       return module
   known = sorted(offered(package, attribute))
   if same:
-    raise UserError(f'{kind}.name={name!r} has no {attribute}: choose {" or ".join(known)}')
+    raise UserError(f'{field}={name!r} has no {attribute}: choose {" or ".join(known)}')
   raise UserError(f'Unknown {kind} {name!r}.{suggest(name, known)}')
 
 

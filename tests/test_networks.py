@@ -99,10 +99,17 @@ def test_a_network_that_cannot_play_its_role_is_an_error(
   assert str(error.value) == message
 
 
+def test_a_network_of_another_section_is_refused_by_its_field() -> None:
+  config = configuration.execute(str(ROOT / 'experiments' / 'vq_vae.py'))
+  config.prior.name = 'mlp'
+  with pytest.raises(UserError, match=r"prior\.name='mlp' has no Predictor: choose pixelcnn"):
+    objectives.find_objective(config, facts((8, 8, 1)))
+
+
 @pytest.mark.parametrize(
   ('experiment', 'name', 'role'),
   [
-    ('vae', 'unet', 'Encoder'),
+    ('vae', 'unet', 'Decoder'),
     ('gan', 'unet', 'Decoder'),
     ('ddpm', 'dcgan', 'Denoiser'),
     ('flow_matching', 'dcgan', 'Denoiser'),

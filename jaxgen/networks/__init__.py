@@ -1,9 +1,11 @@
 """Flax networks: parameters only, one example in, one example out; batches come from `vmap`."""
 
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
+import ml_collections
 
 from jaxgen.errors import find_module
 
@@ -13,7 +15,7 @@ ACTIVATIONS = {
 }  # fmt: skip
 
 
-def find_network(name: str, role: str) -> type[nn.Module]:
+def find_network(name: str, role: str, field: str = 'network.name') -> type[nn.Module]:
   """The class `role` of the module `name`: adding a file is all it takes to add a network.
 
   Args:
@@ -22,11 +24,39 @@ def find_network(name: str, role: str) -> type[nn.Module]:
       image), 'Predictor' (image -> what is said of each pixel by those before it), 'Conditioner'
       (patches -> the same of each patch), or 'GridEncoder' and 'GridDecoder' (image -> a grid of
       vectors, and back).
+    field: of the config, that names it.
 
   Raises:
     UserError: there is no such module, or it has no such class.
   """
-  return getattr(find_module(__name__, name, role), role)
+  return getattr(find_module(__name__, name, role, field), role)
+
+
+def build_network(
+  config: ml_collections.ConfigDict,
+  role: str,
+  *first: Any,
+  section: str = 'network',
+  **more: Any,
+) -> nn.Module:
+  """The network that a section of a config describes.
+
+  Args:
+    config: of a run.
+    role: as in `find_network`.
+    *first: arguments of the class that no config has, as the length of its output.
+    section: of the config.
+    **more: arguments of the class that the section has not.
+
+  Raises:
+    UserError: as `find_network`.
+    ValueError: as `find_activation`.
+  """
+  fields = dict(config[section].items()) | more
+  name = fields.pop('name')
+  if isinstance(fields.get('activation'), str):
+    fields['activation'] = find_activation(fields['activation'])
+  return find_network(name, role, f'{section}.name')(*first, **fields)
 
 
 def find_activation(name: str) -> Callable[[jax.Array], jax.Array]:

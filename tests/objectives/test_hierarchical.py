@@ -13,7 +13,7 @@ from jaxgen.networks import mlp
 from jaxgen.objectives.base import Objective
 from jaxgen.objectives.variational import vae
 from jaxgen.objectives.variational.hierarchical import hierarchical, ladder, layer_kl
-from jaxgen.objectives.variational.likelihoods import find_likelihood
+from jaxgen.objectives.variational.likelihoods import find_likelihood, observation_model
 from tests.examples import draw, example, examples, on_one_device
 
 RNG = np.random.default_rng(0)
@@ -38,13 +38,11 @@ def linear(latent: int = 1, layers: int = 2, **fields: Any) -> Objective:
   return hierarchical(
     mlp.Encoder(3, ()),
     mlp.Encoder(2 * latent, ()),
-    mlp.Decoder(SHAPE, ()),
+    observation_model(mlp.Decoder(SHAPE, ()), find_likelihood('gaussian'), 2 * np.log(NOISE)),
     optax.sgd(0.0),
-    find_likelihood('gaussian'),
     SHAPE,
     latent,
     layers,
-    log_variance=2 * np.log(NOISE),
     **fields,
   )
 
@@ -94,11 +92,10 @@ def test_samples_have_the_moments_of_the_model() -> None:
 
 def test_one_layer_is_the_vae() -> None:
   """With one matrix for the two that the features go through; all numbers are the same."""
-  rest = optax.sgd(0.0), find_likelihood('bernoulli'), SHAPE, 2
-  one = hierarchical(
-    mlp.Encoder(4, (5,)), mlp.Encoder(4, ()), mlp.Decoder(SHAPE, (5,)), *rest, 1, beta=0.7
-  )
-  plain = vae.vae(mlp.Encoder(4, (5,)), mlp.Decoder(SHAPE, (5,)), *rest, beta=0.7)
+  observed = observation_model(mlp.Decoder(SHAPE, (5,)), find_likelihood('bernoulli'))
+  rest = observed, optax.sgd(0.0), SHAPE, 2
+  one = hierarchical(mlp.Encoder(4, (5,)), mlp.Encoder(4, ()), *rest, 1, beta=0.7)
+  plain = vae.vae(mlp.Encoder(4, (5,)), *rest, beta=0.7)
   params, memory = one.init(jax.random.key(2))
   last, step = params['encoder']['params']['Dense_1'], params['ladder']['posterior_1']
   step = step['params']['Dense_0']
@@ -189,12 +186,8 @@ def test_depths_add_what_the_next_layer_says() -> None:
   [
     ({'layers': 0}, r'objective\.layers=0 must be at least 1'),
     ({'free_bits': -1.0}, r'objective\.free_bits=-1\.0 must not be negative'),
-    ({'learn_variance': True}, 'no effect on the likelihood bernoulli_surrogate'),
   ],
 )
 def test_hyperparameters_that_do_not_go_together(fields: dict[str, Any], message: str) -> None:
-  networks = mlp.Encoder(3, ()), mlp.Encoder(2, ()), mlp.Decoder(SHAPE, ())
   with pytest.raises(ValueError, match=message):
-    hierarchical(
-      *networks, optax.sgd(0.0), find_likelihood('bernoulli'), SHAPE, 1, **({'layers': 2} | fields)
-    )
+    linear(**fields)

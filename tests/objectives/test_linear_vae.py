@@ -30,13 +30,14 @@ BATCH = examples(IMAGES.reshape(12, *SHAPE))
 KEYS = jax.random.split(jax.random.key(1), 12)
 
 
-def model(latent: int, **fields: Any) -> Objective:
+def model(latent: int, learn_variance: bool = False, **fields: Any) -> Objective:
   """Whose update is a step of gradient descent with rate one."""
+  log_variance = fields.pop('log_variance', 0.0)
+  gaussian = likelihoods.find_likelihood('gaussian')
   return vae.vae(
     mlp.Encoder(2 * latent, ()),
-    mlp.Decoder(SHAPE, ()),
+    likelihoods.observation_model(mlp.Decoder(SHAPE, ()), gaussian, log_variance, learn_variance),
     optax.sgd(1.0),
-    likelihoods.find_likelihood('gaussian'),
     SHAPE,
     latent,
     **fields,

@@ -13,7 +13,7 @@ from jaxgen.devices import parallel
 from jaxgen.networks import mlp
 from jaxgen.objectives.base import Example, Objective
 from jaxgen.objectives.tables import put
-from jaxgen.objectives.variational.likelihoods import find_likelihood
+from jaxgen.objectives.variational.likelihoods import find_likelihood, observation_model
 from jaxgen.objectives.variational.non_amortized import non_amortized
 from tests.examples import dealt, draw, example, on_one_device
 
@@ -29,14 +29,12 @@ MEANS = (X - B) @ (W / NOISE**2 / PRECISION)  # of the exact posterior, whose va
 def model(rate: float = 0.1, decay: float = 0.0, **fields: Any) -> Objective:
   """Of x = W z + B + noise, whose decoder stays as it is."""
   return non_amortized(
-    mlp.Decoder(SHAPE, ()),
+    observation_model(mlp.Decoder(SHAPE, ()), find_likelihood('gaussian'), 2 * np.log(NOISE)),
     optax.sgd(decay),
     optax.adam(rate),
-    find_likelihood('gaussian'),
     SHAPE,
     IMAGES,
     LATENT,
-    log_variance=2 * np.log(NOISE),
     **fields,
   )
 

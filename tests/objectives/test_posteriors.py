@@ -124,12 +124,14 @@ def test_steps_leave_codes_nearly_alone_at_first(name: str) -> None:
   np.testing.assert_allclose(flow(z)[0], gate * z, rtol=1e-6)
 
 
+GAUSSIAN = likelihoods.find_likelihood('gaussian')
+
+
 def model(posterior: str, flows: int, **fields: Any) -> Any:
   outputs = posteriors.find_posterior(posterior, 2, flows).outputs
   return vae.vae(
-    mlp.Encoder(outputs, ()), mlp.Decoder((3, 1, 1), ()), optax.sgd(0.01),
-    likelihoods.find_likelihood('gaussian'), (3, 1, 1), 2, posterior=posterior, flows=flows,
-    **fields,
+    mlp.Encoder(outputs, ()), likelihoods.observation_model(mlp.Decoder((3, 1, 1), ()), GAUSSIAN),
+    optax.sgd(0.01), (3, 1, 1), 2, posterior=posterior, flows=flows, **fields,
   )  # fmt: skip
 
 

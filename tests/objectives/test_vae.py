@@ -46,15 +46,16 @@ def dense(kernel: np.ndarray, bias: np.ndarray) -> dict[str, Any]:
 def model(
   optimizer: optax.GradientTransformation | None = None,
   likelihood: str = 'gaussian',
+  log_variance: float = 2 * np.log(NOISE),
+  learn_variance: bool = False,
   **hyperparameters: Any,
 ) -> Objective:
   """A VAE whose networks are linear maps."""
-  hyperparameters = {'log_variance': 2 * np.log(NOISE)} | hyperparameters
+  law = likelihoods.find_likelihood(likelihood)
   return vae.vae(
     mlp.Encoder(2 * LATENT, ()),
-    mlp.Decoder(SHAPE, ()),
+    likelihoods.observation_model(mlp.Decoder(SHAPE, ()), law, log_variance, learn_variance),
     optimizer or optax.sgd(0.0),
-    likelihoods.find_likelihood(likelihood),
     SHAPE,
     LATENT,
     **hyperparameters,

@@ -14,14 +14,17 @@ from sklearn.cluster import KMeans
 from jaxgen.networks import convolutional, pixelcnn
 from jaxgen.objectives.base import Objective
 from jaxgen.objectives.variational import codebook
-from jaxgen.objectives.variational.likelihoods import find_likelihood
+from jaxgen.objectives.variational.likelihoods import (
+  ObservationModel,
+  find_likelihood,
+  observation_model,
+)
 from jaxgen.objectives.variational.vq_vae import vq_vae
 from tests.examples import draw, example, examples, on_one_device
 
 RNG = np.random.default_rng(0)
 KEY = jax.random.key(0)
 SHAPE, SMALL, CODES = (8, 8, 1), (2, 2, 1), 6
-GAUSSIAN = find_likelihood('gaussian')
 
 
 class Same(nn.Module):
@@ -45,11 +48,14 @@ class Successor(nn.Module):
     return logits.at[0].set(0.0).reshape(*seen.shape[:2], self.codes)
 
 
+def gaussian(log_variance: float) -> ObservationModel:
+  """Whose mean is the code."""
+  return observation_model(Same(), find_likelihood('gaussian'), log_variance)
+
+
 def counting() -> tuple[Objective, dict[str, Any]]:
   """Whose images (2, 3, 1) are their own codes, the numbers 0 ... 4, in a known order."""
-  model = vq_vae(
-    Same(), Same(), Successor(5), optax.sgd(0.0), GAUSSIAN, (2, 3, 1), 5, log_variance=-9.0
-  )
+  model = vq_vae(*(Same(), gaussian(-9.0), Successor(5)), optax.sgd(0.0), (2, 3, 1), 5)
   params = model.init(KEY)[0] | {'codebook': jnp.arange(5.0)[:, None]}
   return model, params
 
@@ -58,10 +64,9 @@ def small() -> Objective:
   """Of networks that see each pixel of 2x2 alone, but for the prior."""
   return vq_vae(
     nn.Dense(3),
-    nn.Dense(1),
+    observation_model(nn.Dense(1), find_likelihood('bernoulli')),
     pixelcnn.PixelCNN(CODES, 4, 1, 1),
     optax.sgd(0.1),
-    find_likelihood('bernoulli'),
     SMALL,
     CODES,
   )
@@ -197,6 +202,7 @@ def test_bound_of_a_grid_whose_probability_is_known() -> None:
   assert found['kl_nats'] == pytest.approx(np.log(5.0), rel=1e-5)
   expected = log_likelihood - np.log(5.0)
   assert found['elbo_gaussian_density_nats'] == pytest.approx(expected, rel=1e-3)
+  assert not any('importance' in name for name in found)  # one code has all the weight
   code = model.encode(params, jnp.float32(image), KEY)
   np.testing.assert_array_equal(code, np.float32(image - offset).round())
   np.testing.assert_array_equal(model.decode(params, code, KEY), code)
@@ -234,4 +240,4 @@ def test_a_vector_of_the_grid_is_of_its_own_part_of_the_image() -> None:
 def test_hyperparameters_out_of_range(fields: dict[str, Any]) -> None:
   fields = {'codes': 4} | fields
   with pytest.raises(ValueError, match=rf'objective\.{next(reversed(fields))}='):
-    vq_vae(Same(), Same(), Successor(4), optax.sgd(0.0), GAUSSIAN, (2, 2, 1), **fields)
+    vq_vae(Same(), gaussian(0.0), Successor(4), optax.sgd(0.0), (2, 2, 1), **fields)

@@ -120,8 +120,8 @@ def parts(terms: Terms, likelihood: Likelihood) -> Metrics:
   return {name: -terms.log_likelihoods.mean(), 'kl_nats': terms.kl}
 
 
-def held_out(terms: Terms, likelihood: Likelihood, dimension: int) -> Metrics:
-  """Both bounds with the first one's terms; of pixels on 256 levels also bits per dimension.
+def lower_bound(terms: Terms, likelihood: Likelihood, dimension: int) -> Metrics:
+  """The evidence lower bound and its terms; of pixels on 256 levels also bits per dimension.
 
   Args:
     terms: of one image.
@@ -129,12 +129,13 @@ def held_out(terms: Terms, likelihood: Likelihood, dimension: int) -> Metrics:
     dimension: how many numbers an image has.
   """
   elbo = evidence_lower_bound(terms.log_likelihoods, terms.kl)
-  samples = len(terms.log_ratios)
-  found = {
-    f'elbo_{likelihood.measure}_nats': elbo,
-    f'importance_weighted_{samples}_{likelihood.measure}_nats': importance_weighted_bound(
-      terms.log_weights()
-    ),
-  } | parts(terms, likelihood)
+  found = {f'elbo_{likelihood.measure}_nats': elbo} | parts(terms, likelihood)
   bits = {'bits_per_dimension': -elbo / (dimension * math.log(2.0))}
   return found | (bits if likelihood.discrete else {})
+
+
+def held_out(terms: Terms, likelihood: Likelihood, dimension: int) -> Metrics:
+  """What `lower_bound` says, and the importance-weighted bound with the number of its samples."""
+  name = f'importance_weighted_{len(terms.log_ratios)}_{likelihood.measure}_nats'
+  weighted = {name: importance_weighted_bound(terms.log_weights())}
+  return lower_bound(terms, likelihood, dimension) | weighted

@@ -24,7 +24,7 @@ import ml_collections
 import optax
 
 from jaxgen.datasets.splits import Facts
-from jaxgen.networks import find_network, mlp
+from jaxgen.networks import build_network, mlp
 from jaxgen.objectives import base, figures, optimizers
 from jaxgen.objectives.base import (
   Example,
@@ -40,9 +40,8 @@ from jaxgen.objectives.base import (
 from jaxgen.objectives.distributions import gaussian_kl, log_normal
 from jaxgen.objectives.variational import bounds, diagnosis, estimators
 from jaxgen.objectives.variational.likelihoods import (
-  Likelihood,
-  find_likelihood,
-  observation_model,
+  ObservationModel,
+  build_observation_model,
 )
 
 Gaussian = tuple[jax.Array, jax.Array]  # means and log variances, (layers, latent) each
@@ -119,9 +118,8 @@ def layer_kl(mean: jax.Array, log_variance: jax.Array) -> Metrics:
 def hierarchical(
   encoder: nn.Module,
   block: nn.Module,
-  decoder: nn.Module,
+  observed: ObservationModel,
   optimizer: optax.GradientTransformation,
-  likelihood: Likelihood,
   image_shape: tuple[int, int, int],
   latent: int,
   layers: int,
@@ -129,17 +127,14 @@ def hierarchical(
   free_bits: float = 0.0,
   warm_up_steps: int = 0,
   importance_samples: int = 10,
-  log_variance: float = 0.0,
-  learn_variance: bool = False,
 ) -> Objective:
   """A VAE whose code has layers.
 
   Args:
     encoder: image -> the features that all posteriors see, a vector.
     block: the network of a prior or a posterior, see `ladder`.
-    decoder: (layers latent,) -> (H, W, C), the likelihood's parameters.
+    observed: p(x|z), of z (layers latent,).
     optimizer: of all networks together.
-    likelihood: p(x|z).
     image_shape: (H, W, C).
     latent: dimension of each layer.
     layers: L.
@@ -147,8 +142,6 @@ def hierarchical(
     free_bits: nats of each dimension's KL, averaged over the batch, that are not worth saving.
     warm_up_steps: updates over which beta rises linearly from 0.
     importance_samples: K of the importance-weighted bound in `evaluate`, and in its name.
-    log_variance: of a Gaussian likelihood, see `observation_model`.
-    learn_variance: whether it is learned.
 
   Raises:
     ValueError: hyperparameters that do not go together.
@@ -158,12 +151,13 @@ def hierarchical(
   estimators.require_fitting('elbo', 'naive', free_bits)
   beta_at = estimators.warm_up(beta, warm_up_steps)
   steps = ladder(block, latent, layers)
-  observed = observation_model(decoder, likelihood, layers * latent, log_variance, learn_variance)
 
   def init(key: Key) -> tuple[Params, Memory]:
     keys = jax.random.split(key, 3)
     blank = jnp.zeros(image_shape)
-    params = {'encoder': encoder.init(keys[0], blank)} | observed.init(keys[1])
+    params = {'encoder': encoder.init(keys[0], blank)} | observed.init(
+      keys[1], jnp.zeros(layers * latent)
+    )
     params['ladder'] = steps.init(encoder.apply(params['encoder'], blank), keys[2])
     return params, optimizer.init(params)
 
@@ -191,7 +185,7 @@ def hierarchical(
       found = bounds.Terms(log_likelihood[None], log_ratio[None], gaussian_kl(*q))
       kl = estimators.batch_kl(*map(jnp.ravel, q), free_bits) if free_bits else found.kl
       bound = bounds.evidence_lower_bound(found.log_likelihoods, kl, weight)
-      return -bound, bounds.parts(found, likelihood) | layer_kl(*q)
+      return -bound, bounds.parts(found, observed.likelihood) | layer_kl(*q)
 
     return base.descend(loss, optimizer, params, memory, examples, keys)
 
@@ -202,7 +196,7 @@ def hierarchical(
     )
     found = bounds.Terms(log_likelihoods, log_ratios, jax.vmap(gaussian_kl)(*q).mean())
     by_layer = base.means(jax.vmap(layer_kl)(*q))
-    return bounds.held_out(found, likelihood, math.prod(image_shape)) | by_layer
+    return bounds.held_out(found, observed.likelihood, math.prod(image_shape)) | by_layer
 
   def diagnose(params: Params, examples: Example, key: Key) -> Metrics:
     """How active each layer is, at the code that an image is encoded to."""
@@ -219,9 +213,8 @@ def hierarchical(
 
   def decode(params: Params, code: jax.Array, key: Key) -> Image:
     """The mean of p(x|z), from e (layers latent,)."""
-    del key
     z = steps.generate(params['ladder'], code.reshape(layers, latent))
-    return observed.mean(params, z)
+    return observed.decode(params, z, key)
 
   def sample(params: Params, label: Label, key: Key) -> Image:
     del label
@@ -246,23 +239,21 @@ def hierarchical(
     decode,
     figures={'reconstructions': figures.reconstructions(encode, decode), 'by_depth': by_depth},
     diagnose=diagnose,
-    networks={'encoder': encoder, 'block': block, 'decoder': decoder},
+    networks={'encoder': encoder, 'block': block, 'decoder': observed.decoder},
     warn=diagnosis.warn,
   )
 
 
 def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
   """The ladder that a config describes."""
-  hyperparameters = base.arguments(config.objective)
-  width, likelihood = hyperparameters.pop('width'), hyperparameters.pop('likelihood')
-  name, shape = config.network.name, base.arguments(config.network)
+  observed, fields = build_observation_model(config, facts)
+  width = fields.pop('width')
   return hierarchical(
-    find_network(name, 'Encoder')(width, **shape),
-    mlp.Encoder(2 * hyperparameters['latent'], (width,), dtype=shape['dtype']),
-    find_network(name, 'Decoder')(facts.image_shape, **shape),
+    build_network(config, 'Encoder', width),
+    mlp.Encoder(2 * fields['latent'], (width,), dtype=config.network.dtype),
+    observed,
     optimizers.find_optimizer(**config.optimizer, num_steps=config.num_steps),
-    find_likelihood(likelihood, config.data.binarize),
     facts.image_shape,
-    **hyperparameters,
+    **fields,
     importance_samples=config.evaluation.importance_samples,
   )

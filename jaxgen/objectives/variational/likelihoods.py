@@ -6,9 +6,13 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import ml_collections
 
+from jaxgen.datasets.splits import Facts
 from jaxgen.images import from_uint8, to_uint8
-from jaxgen.objectives.base import Image, Key, Params
+from jaxgen.networks import build_network
+from jaxgen.objectives import base
+from jaxgen.objectives.base import Image, Joint, Key, Params
 from jaxgen.objectives.distributions import discretized_log_likelihood, log_normal
 
 
@@ -102,31 +106,37 @@ class ObservationModel(NamedTuple):
   """p(x|z) by a network.
 
   Attributes:
-    init: key -> params.
+    decoder: z -> (H, W, C), the likelihood's parameters.
+    likelihood: what those say of pixels.
+    init: key, a z -> params.
     log_probability: params, image, z -> nats.
     draw: params, z, key -> image, a sample.
-    mean: params, z -> image in [-1, 1].
+    decode: params, z, key -> image in [-1, 1], the mean, whatever the key.
   """
 
-  init: Callable[[Key], Params]
+  decoder: nn.Module
+  likelihood: Likelihood
+  init: Callable[[Key, jax.Array], Params]
   log_probability: Callable[[Params, Image, jax.Array], jax.Array]
   draw: Callable[[Params, jax.Array, Key], Image]
-  mean: Callable[[Params, jax.Array], Image]
+  decode: Callable[[Params, jax.Array, Key], Image]
+
+  def joint(self, posterior: Callable[[Params, Image, Key], Callable[[Key], tuple]]) -> Joint:
+    """p(x, z) under N(0, I), with what the model knows of z given x."""
+    return Joint(self.likelihood.measure, self.log_probability, self.draw, posterior)
 
 
 def observation_model(
   decoder: nn.Module,
   likelihood: Likelihood,
-  latent: int | tuple[int, ...],
-  log_variance: float,
-  learn_variance: bool,
+  log_variance: float = 0.0,
+  learn_variance: bool = False,
 ) -> ObservationModel:
   """A decoder and what its output says of pixels.
 
   Args:
     decoder: z -> (H, W, C), the likelihood's parameters.
-    likelihood: p(x|z).
-    latent: dimension of z, or its shape where it is no vector.
+    likelihood: what those say of pixels.
     log_variance: of a Gaussian likelihood, shared by all pixels; where it starts if learned.
     learn_variance: whether it is learned (Rybkin et al. 2021).
 
@@ -139,8 +149,8 @@ def observation_model(
       f'no effect on the likelihood {likelihood.measure}: choose a Gaussian one'
     )
 
-  def init(key: Key) -> Params:
-    params: dict[str, Any] = {'decoder': decoder.init(key, jnp.zeros(latent))}
+  def init(key: Key, z: jax.Array) -> Params:
+    params: dict[str, Any] = {'decoder': decoder.init(key, z)}
     return params | ({'log_variance': jnp.float32(log_variance)} if learn_variance else {})
 
   def law(params: Params, z: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -155,7 +165,23 @@ def observation_model(
   def draw(params: Params, z: jax.Array, key: Key) -> Image:
     return likelihood.draw(*law(params, z), key)
 
-  def mean(params: Params, z: jax.Array) -> Image:
+  def decode(params: Params, z: jax.Array, key: Key) -> Image:
+    del key
     return likelihood.mean(decoder.apply(params['decoder'], z))
 
-  return ObservationModel(init, log_probability, draw, mean)
+  return ObservationModel(decoder, likelihood, init, log_probability, draw, decode)
+
+
+def build_observation_model(
+  config: ml_collections.ConfigDict, facts: Facts, role: str = 'Decoder'
+) -> tuple[ObservationModel, dict[str, Any]]:
+  """p(x|z) as a config describes it, by the network that has a role.
+
+  Returns:
+    The model, and the fields of `config.objective` that are not about it.
+  """
+  fields = base.arguments(config.objective)
+  likelihood = find_likelihood(fields.pop('likelihood'), config.data.binarize)
+  variance = fields.pop('log_variance'), fields.pop('learn_variance')
+  decoder = build_network(config, role, facts.image_shape)
+  return observation_model(decoder, likelihood, *variance), fields

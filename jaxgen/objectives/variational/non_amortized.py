@@ -11,19 +11,16 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import ml_collections
 import optax
 
 from jaxgen.datasets.splits import Facts
-from jaxgen.networks import find_network
 from jaxgen.objectives import base, figures, optimizers, tables
 from jaxgen.objectives.base import (
   Example,
   Image,
-  Joint,
   Key,
   Keys,
   Label,
@@ -34,43 +31,36 @@ from jaxgen.objectives.base import (
 )
 from jaxgen.objectives.variational import bounds
 from jaxgen.objectives.variational.likelihoods import (
-  Likelihood,
-  find_likelihood,
-  observation_model,
+  ObservationModel,
+  build_observation_model,
 )
 
 Posterior = dict[str, jax.Array]  # mean and log_variance, (latent,) each
 
 
 def non_amortized(
-  decoder: nn.Module,
+  observed: ObservationModel,
   optimizer: optax.GradientTransformation,
   posterior_optimizer: optax.GradientTransformation,
-  likelihood: Likelihood,
   image_shape: tuple[int, int, int],
   training_images: int,
   latent: int,
   inference_steps: int = 5,
   held_out_steps: int = 100,
   importance_samples: int = 10,
-  log_variance: float = 0.0,
-  learn_variance: bool = False,
 ) -> Objective:
   """A decoder, and a Gaussian posterior for every training image.
 
   Args:
-    decoder: (latent,) -> (H, W, C), the likelihood's parameters.
+    observed: p(x|z), of z (latent,).
     optimizer: of the decoder.
     posterior_optimizer: of each posterior; each has a state of its own.
-    likelihood: p(x|z).
     image_shape: (H, W, C).
     training_images: how many posteriors there are.
     latent: dimension of z.
     inference_steps: of a posterior, each time that its image is seen.
     held_out_steps: of the posterior of an image that was never seen.
     importance_samples: K of the importance-weighted bound in `evaluate`, and in its name.
-    log_variance: of a Gaussian likelihood, see `observation_model`.
-    learn_variance: whether it is learned.
 
   Raises:
     ValueError: no steps of inference.
@@ -80,12 +70,11 @@ def non_amortized(
       f'objective.inference_steps={inference_steps} and evaluation.inference_steps='
       f'{held_out_steps} must be at least 1'
     )
-  observed = observation_model(decoder, likelihood, latent, log_variance, learn_variance)
   prior = {'mean': jnp.zeros(latent), 'log_variance': jnp.zeros(latent)}
   fresh = prior, posterior_optimizer.init(prior)
 
   def init(key: Key) -> tuple[Params, Memory]:
-    params = observed.init(key)
+    params = observed.init(key, jnp.zeros(latent))
     table = jax.tree.map(lambda leaf: jnp.tile(leaf, (training_images, *[1] * leaf.ndim)), fresh)
     return params, {'decoder': optimizer.init(params), 'posteriors': table}
 
@@ -110,7 +99,7 @@ def non_amortized(
   def loss(params: Params, q: Posterior, image: Image, key: Key) -> tuple[jax.Array, Metrics]:
     found = terms(params, q, image, key, 1)
     elbo = bounds.evidence_lower_bound(found.log_likelihoods, found.kl)
-    return -elbo, bounds.parts(found, likelihood)
+    return -elbo, bounds.parts(found, observed.likelihood)
 
   def update(
     params: Params, memory: Memory, examples: Example, keys: Keys, step: jax.Array
@@ -136,7 +125,7 @@ def non_amortized(
     inference_key, bound_key = jax.random.split(key)
     q = inferred(params, example.image, inference_key)
     found = terms(params, q, example.image, bound_key, importance_samples)
-    return bounds.held_out(found, likelihood, math.prod(image_shape))
+    return bounds.held_out(found, observed.likelihood, math.prod(image_shape))
 
   def encode(params: Params, image: Image, key: Key) -> jax.Array:
     """The mean of the posterior that is inferred for it."""
@@ -146,21 +135,15 @@ def non_amortized(
     q = inferred(params, image, key)
     return bounds.drawing(q['mean'], q['log_variance'])
 
-  def decode(params: Params, z: jax.Array, key: Key) -> Image:
-    """The mean of p(x|z)."""
-    del key
-    return observed.mean(params, z)
-
   def sample(params: Params, label: Label, key: Key) -> Image:
     del label
-    return observed.mean(params, jax.random.normal(key, (latent,)))
+    return observed.decode(params, jax.random.normal(key, (latent,)), key)
 
-  shown = {'reconstructions': figures.reconstructions(encode, decode)}
-  joint = Joint(likelihood.measure, observed.log_probability, observed.draw, posterior)
+  shown = {'reconstructions': figures.reconstructions(encode, observed.decode)}
   return Objective(
-    *(init, update, evaluate, sample, encode, decode, shown),
-    networks={'decoder': decoder},
-    joint=joint,
+    *(init, update, evaluate, sample, encode, observed.decode, shown),
+    networks={'decoder': observed.decoder},
+    joint=observed.joint(posterior),
   )
 
 
@@ -183,18 +166,14 @@ def climb(
 
 def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
   """The model that a config describes."""
-  hyperparameters = base.arguments(config.objective)
-  likelihood = hyperparameters.pop('likelihood')
+  observed, fields = build_observation_model(config, facts)
   return non_amortized(
-    find_network(config.network.name, 'Decoder')(
-      facts.image_shape, **base.arguments(config.network)
-    ),
+    observed,
     optimizers.find_optimizer(**config.optimizer, num_steps=config.num_steps),
     optimizers.find_optimizer(**config.posterior_optimizer, num_steps=config.num_steps),
-    find_likelihood(likelihood, config.data.binarize),
     facts.image_shape,
     facts.training_images,
-    **hyperparameters,
+    **fields,
     held_out_steps=config.evaluation.inference_steps,
     importance_samples=config.evaluation.importance_samples,
   )

@@ -16,12 +16,11 @@ import ml_collections
 import optax
 
 from jaxgen.datasets.splits import Facts
-from jaxgen.networks import find_activation, find_network
+from jaxgen.networks import build_network
 from jaxgen.objectives import base, figures, optimizers
 from jaxgen.objectives.base import (
   Example,
   Image,
-  Joint,
   Key,
   Keys,
   Label,
@@ -32,17 +31,15 @@ from jaxgen.objectives.base import (
 )
 from jaxgen.objectives.variational import bounds, diagnosis, estimators, posteriors
 from jaxgen.objectives.variational.likelihoods import (
-  Likelihood,
-  find_likelihood,
-  observation_model,
+  ObservationModel,
+  build_observation_model,
 )
 
 
 def vae(
   encoder: nn.Module,
-  decoder: nn.Module,
+  observed: ObservationModel,
   optimizer: optax.GradientTransformation,
-  likelihood: Likelihood,
   image_shape: tuple[int, int, int],
   latent: int,
   beta: float = 1.0,
@@ -54,16 +51,13 @@ def vae(
   free_bits: float = 0.0,
   warm_up_steps: int = 0,
   importance_samples: int = 10,
-  log_variance: float = 0.0,
-  learn_variance: bool = False,
 ) -> Objective:
   """Amortised inference.
 
   Args:
     encoder: image -> what the posterior is made of, as many numbers as it wants.
-    decoder: (latent,) -> (H, W, C), the likelihood's parameters.
+    observed: p(x|z), of z (latent,).
     optimizer: of encoder and decoder together.
-    likelihood: p(x|z).
     image_shape: (H, W, C).
     latent: dimension of z.
     beta: weight of the KL term; 1 is the bound on log p(x), others are Higgins et al. 2017.
@@ -75,8 +69,6 @@ def vae(
     free_bits: nats of each dimension's KL, averaged over the batch, that are not worth saving.
     warm_up_steps: updates over which beta rises linearly from 0.
     importance_samples: K of the importance-weighted bound in `evaluate`, and in its name.
-    log_variance: of a Gaussian likelihood, see `observation_model`.
-    learn_variance: whether it is learned.
 
   Raises:
     ValueError: hyperparameters that do not go together.
@@ -89,12 +81,11 @@ def vae(
     )
   estimate = estimators.estimator(bound, gradient, samples, free_bits)
   beta_at = estimators.warm_up(beta, warm_up_steps)
-  observed = observation_model(decoder, likelihood, latent, log_variance, learn_variance)
 
   def init(key: Key) -> tuple[Params, Memory]:
     keys = jax.random.split(key, 3 if family.init else 2)
     params = {'encoder': encoder.init(keys[0], jnp.zeros(image_shape))}
-    params |= observed.init(keys[1])
+    params |= observed.init(keys[1], jnp.zeros(latent))
     params |= {'flow': family.init(keys[2])} if family.init else {}
     return params, optimizer.init(params)
 
@@ -110,7 +101,7 @@ def vae(
       log_p = partial(observed.log_probability, params, example.image)
       *gaussian, flow = infer(params, example.image)
       value, found = estimate(log_p, *gaussian, key, weight, flow)
-      return -value, bounds.parts(found, likelihood)
+      return -value, bounds.parts(found, observed.likelihood)
 
     return base.descend(loss, optimizer, params, memory, examples, keys)
 
@@ -118,7 +109,7 @@ def vae(
     log_p = partial(observed.log_probability, params, example.image)
     *gaussian, flow = infer(params, example.image)
     found = bounds.terms(log_p, *gaussian, key, importance_samples, flow)
-    return bounds.held_out(found, likelihood, math.prod(image_shape))
+    return bounds.held_out(found, observed.likelihood, math.prod(image_shape))
 
   def diagnose(params: Params, examples: Example, key: Key) -> Metrics:
     if flows:
@@ -136,46 +127,36 @@ def vae(
     del key
     return bounds.drawing(*infer(params, image))
 
-  def decode(params: Params, z: jax.Array, key: Key) -> Image:
-    """The mean of p(x|z)."""
-    del key
-    return observed.mean(params, z)
-
   def sample(params: Params, label: Label, key: Key) -> Image:
     del label
-    return observed.mean(params, jax.random.normal(key, (latent,)))
+    return observed.decode(params, jax.random.normal(key, (latent,)), key)
 
-  shown = {'reconstructions': figures.reconstructions(encode, decode)}
-  shown |= {'manifold': figures.manifold(decode)} if latent == 2 else {}
+  shown = {'reconstructions': figures.reconstructions(encode, observed.decode)}
+  shown |= {'manifold': figures.manifold(observed.decode)} if latent == 2 else {}
   return Objective(
     init,
     update,
     evaluate,
     sample,
     encode,
-    decode,
+    observed.decode,
     figures=shown,
     diagnose=diagnose,
-    networks={'encoder': encoder, 'decoder': decoder},
+    networks={'encoder': encoder, 'decoder': observed.decoder},
     warn=diagnosis.warn,
-    joint=Joint(likelihood.measure, observed.log_probability, observed.draw, posterior),
+    joint=observed.joint(posterior),
   )
 
 
 def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
   """The VAE that a config describes."""
-  hyperparameters = base.arguments(config.objective)
-  latent, likelihood = hyperparameters['latent'], hyperparameters.pop('likelihood')
-  family = posteriors.find_posterior(hyperparameters['posterior'], latent, hyperparameters['flows'])
-  name, shape = config.network.name, base.arguments(config.network)
-  if 'activation' in shape:
-    shape['activation'] = find_activation(shape['activation'])
+  observed, fields = build_observation_model(config, facts)
+  family = posteriors.find_posterior(fields['posterior'], fields['latent'], fields['flows'])
   return vae(
-    find_network(name, 'Encoder')(family.outputs, **shape),
-    find_network(name, 'Decoder')(facts.image_shape, **shape),
+    build_network(config, 'Encoder', family.outputs),
+    observed,
     optimizers.find_optimizer(**config.optimizer, num_steps=config.num_steps),
-    find_likelihood(likelihood, config.data.binarize),
     facts.image_shape,
-    **hyperparameters,
+    **fields,
     importance_samples=config.evaluation.importance_samples,
   )

@@ -22,7 +22,7 @@ import ml_collections
 import optax
 
 from jaxgen.datasets.splits import Facts
-from jaxgen.networks import find_network
+from jaxgen.networks import build_network
 from jaxgen.objectives import base, figures, optimizers
 from jaxgen.objectives.base import (
   Example,
@@ -38,9 +38,8 @@ from jaxgen.objectives.base import (
 from jaxgen.objectives.levels import log_categorical
 from jaxgen.objectives.variational import bounds, codebook
 from jaxgen.objectives.variational.likelihoods import (
-  Likelihood,
-  find_likelihood,
-  observation_model,
+  ObservationModel,
+  build_observation_model,
 )
 
 FEW = 0.1  # share of the codes; where fewer are in use, something is wrong
@@ -49,32 +48,26 @@ EARLY = 1000  # updates before which dead codes have yet to be split
 
 def vq_vae(
   encoder: nn.Module,
-  decoder: nn.Module,
+  observed: ObservationModel,
   prior: nn.Module,
   optimizer: optax.GradientTransformation,
-  likelihood: Likelihood,
   image_shape: tuple[int, int, int],
   codes: int,
   commitment: float = 0.25,
   decay: float = 0.99,
-  log_variance: float = 0.0,
-  learn_variance: bool = False,
 ) -> Objective:
   """A grid of codes for an image, and a probability of that grid.
 
   Args:
     encoder: image -> (h, w, D).
-    decoder: (h, w, D) -> (H, W, C), the likelihood's parameters.
+    observed: p(x|e), of e (h, w, D).
     prior: (h, w, D + 1), the codes and a one that tells where their grid ends -> (h, w, codes),
       logits of the code at each place, of which it sees those before it alone, in reading order.
     optimizer: of all three networks.
-    likelihood: p(x|e).
     image_shape: (H, W, C).
     codes: K, how many vectors the codebook has.
     commitment: weight of the pull of encodings towards their codes, beta in the paper.
     decay: of the averages that the codebook follows; 0 for the batch's own.
-    log_variance: of a Gaussian likelihood, see `observation_model`.
-    learn_variance: whether it is learned.
 
   Raises:
     ValueError: a number out of its range, or images that the networks do not fit.
@@ -86,12 +79,11 @@ def vq_vae(
     )
   blank = jnp.zeros(image_shape)
   grid = jax.eval_shape(encoder.init_with_output, jax.random.key(0), blank)[0].shape
-  observed = observation_model(decoder, likelihood, grid, log_variance, learn_variance)
 
   def init(key: Key) -> tuple[Params, Memory]:
     keys = jax.random.split(key, 4)
     vectors = jax.random.normal(keys[0], (codes, grid[2]))
-    networks = {'encoder': encoder.init(keys[1], blank)} | observed.init(keys[2])
+    networks = {'encoder': encoder.init(keys[1], blank)} | observed.init(keys[2], jnp.zeros(grid))
     networks['prior'] = prior.init(keys[3], seen(vectors, jnp.zeros(grid[:2], jnp.int32)))
     even = codebook.Averages(jnp.full(codes, 1.0 / codes), vectors / codes)
     memory = {'optimizer': optimizer.init(networks), 'averages': even}
@@ -130,7 +122,7 @@ def vq_vae(
       found = terms(now, example.image, codebook.straight_through(z, e), index)
       pull = codebook.commitment(z, e)
       bound = bounds.evidence_lower_bound(found.log_likelihoods, found.kl)
-      metrics = bounds.parts(found, likelihood) | {'commitment': pull}
+      metrics = bounds.parts(found, observed.likelihood) | {'commitment': pull}
       return commitment * pull - bound, metrics | {'codes': codebook.averages(index, z, codes)}
 
     networks, state, metrics = base.descend(
@@ -146,7 +138,7 @@ def vq_vae(
     del key
     _, index, e = quantise(params, example.image)
     found = terms(params, example.image, e, index)
-    return bounds.held_out(found, likelihood, math.prod(image_shape))
+    return bounds.lower_bound(found, observed.likelihood, math.prod(image_shape))
 
   def diagnose(params: Params, examples: Example, key: Key) -> Metrics:
     """How many codes the images use, and how evenly, as the number of codes used alike."""
@@ -163,8 +155,7 @@ def vq_vae(
 
   def decode(params: Params, z: jax.Array, key: Key) -> Image:
     """The mean of p(x|z) of a grid (h, w, D), of codes or others."""
-    del key
-    return observed.mean(params['networks'], z)
+    return observed.decode(params['networks'], z, key)
 
   def sample(params: Params, label: Label, key: Key) -> Image:
     """Draws one code after the other, and decodes them."""
@@ -179,7 +170,7 @@ def vq_vae(
     places = jnp.arange(math.prod(grid[:2]))
     turns = places, jax.random.split(key, len(places))
     index, _ = jax.lax.scan(draw, jnp.zeros_like(places), turns)
-    return observed.mean(params['networks'], params['codebook'][index.reshape(grid[:2])])
+    return decode(params, params['codebook'][index.reshape(grid[:2])], key)
 
   def warn(step: int, means: Mapping[str, float]) -> list[str]:
     """A sentence where few codes are in use, after a while."""
@@ -200,23 +191,20 @@ def vq_vae(
     decode,
     figures={'reconstructions': figures.reconstructions(encode, decode)},
     diagnose=diagnose,
-    networks={'encoder': encoder, 'decoder': decoder, 'prior': prior},
+    networks={'encoder': encoder, 'decoder': observed.decoder, 'prior': prior},
     warn=warn,
   )
 
 
 def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
   """The VQ-VAE that a config describes."""
-  hyperparameters = base.arguments(config.objective)
-  latent, likelihood = hyperparameters.pop('latent'), hyperparameters.pop('likelihood')
-  name, shape = config.network.name, base.arguments(config.network)
-  prior = find_network(config.prior.name, 'Predictor')
+  observed, fields = build_observation_model(config, facts, 'GridDecoder')
+  codes, dtype = fields['codes'], config.network.dtype
   return vq_vae(
-    find_network(name, 'GridEncoder')(latent, **shape),
-    find_network(name, 'GridDecoder')(facts.image_shape, **shape),
-    prior(hyperparameters['codes'], **base.arguments(config.prior), dtype=shape['dtype']),
+    build_network(config, 'GridEncoder', fields.pop('latent')),
+    observed,
+    build_network(config, 'Predictor', codes, section='prior', dtype=dtype),
     optimizers.find_optimizer(**config.optimizer, num_steps=config.num_steps),
-    find_likelihood(likelihood, config.data.binarize),
     facts.image_shape,
-    **hyperparameters,
+    **fields,
   )
