@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from jaxgen.networks.pixelcnn import PixelCNN
-from jaxgen.objectives.autoregressive.pixelcnn import pixelcnn
+from jaxgen.objectives.autoregressive.pixelcnn import Pixels, pixelcnn
 from jaxgen.objectives.base import Objective
 from jaxgen.objectives.levels import Levels, find_levels
 from tests.examples import example, examples, on_one_device
@@ -22,7 +22,7 @@ def model(shape: tuple[int, int, int], levels: Levels, classes: int = 0, **field
   sizes = {'width': 8, 'depth': 2, 'reach': 2} | fields
   network = PixelCNN(levels.count, classes=classes, **sizes)
   counts = COUNTS if classes else ()
-  return pixelcnn(network, optax.adam(0.02), shape, levels, counts)
+  return pixelcnn(Pixels(network, shape, levels), optax.adam(0.02), counts)
 
 
 def drawn(objective: Objective, scale: float = 1.0) -> Any:
