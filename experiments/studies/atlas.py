@@ -1,6 +1,6 @@
 """Every experiment of the folder above at one budget of work, three seeds each.
 
-But for latent_diffusion.py and reflow.py, which begin with another run.
+But for those that begin with another run.
 
 MNIST: as many updates as one core of a CPU (AMD EPYC with AVX-512, 2026-11-26, JAX 0.10.2) makes in
 MINUTES, compilation left out, so that a network that costs more is trained less; which device makes

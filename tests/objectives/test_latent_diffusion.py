@@ -18,8 +18,8 @@ from experiments import edm, latent_diffusion
 from jaxgen import objectives
 from jaxgen.errors import UserError
 from jaxgen.main import main
+from jaxgen.objectives import second_stage as codes
 from jaxgen.objectives.base import Objective
-from jaxgen.objectives.diffusion import latent_diffusion as codes
 from tests.examples import draw, example, examples, facts, on_one_device
 from tests.objectives import gaussian
 from tests.objectives.gaussian import DEVIATION, SHAPE, Exact
@@ -40,7 +40,7 @@ def linear() -> Objective:
 def model() -> tuple[Objective, Objective]:
   """Of codes, with a denoiser of y ~ N(0, DEVIATION^2), and that of y alone."""
   inner = gaussian.model(Exact('edm', 'preconditioned'), mean=0.0, sampler={'name': 'heun'})
-  return codes.latent_diffusion(inner, linear(), SHAPE), inner
+  return codes.second_stage(inner, linear(), SHAPE), inner
 
 
 def seen(params: Any, mean: float, deviation: float) -> Any:
@@ -80,7 +80,7 @@ def test_held_out_numbers_are_those_of_codes_and_of_what_is_restored() -> None:
   image, key = jnp.array([[0.1, -0.3], [0.8, 0.0]])[..., None], jax.random.key(2)
   found = objective.evaluate(params, example(image), key)
   y = (GAIN * image + SHIFT - 5.0) / 2.0
-  (expected,) = inner.evaluate(params['denoiser'], example(y), jax.random.split(key, 3)[1]).items()
+  (expected,) = inner.evaluate(params['second'], example(y), jax.random.split(key, 3)[1]).items()
   assert found[f'code_{expected[0]}'] == pytest.approx(float(expected[1]), rel=1e-5)
   assert found['reconstruction_squared_error'] == pytest.approx(0.0, abs=1e-10)
 
