@@ -13,7 +13,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from jaxgen.errors import UserError, meant, suggest
-from jaxgen.fields import FREE, experiment_of, flatten, meant_by, own_name
+from jaxgen.fields import FREE, experiment_of, flatten, for_another_sampler, meant_by, own_name
 from jaxgen.images import write_whole
 from jaxgen.migration import modernise
 from jaxgen.objectives.base import BLOCKS, REDUCTIONS
@@ -83,7 +83,8 @@ def execute(source: str) -> ml_collections.ConfigDict:
     here = [str(p) for p in Path(path.parent).glob('*.py')] if path.parent.is_dir() else []
     raise UserError(f'no config file {name!r}.{suggest(name, here)}')
   above = path.resolve().parent.parent  # so that `experiments.common` is found
-  roots = [str(above), *([str(above.parent)] if above.name == 'experiments' else [])]
+  here = [above.parent] if above.name == 'experiments' else []
+  roots = [str(folder) for folder in (above, *here, Path(__file__).parents[1])]
   sys.path[:0] = roots
   try:
     spec = importlib.util.spec_from_file_location(path.stem, path)
@@ -135,7 +136,7 @@ def override(
     kinds = {type(item) for item in known[field]} if isinstance(value, tuple) else set()
     if kinds and not {type(item) for item in value} <= kinds:
       raise UserError(f'config.{field}={value!r} must hold items like those of {known[field]}')
-  return flag_values.config
+  return for_another_sampler(flag_values.config, known, overrides)
 
 
 def mismatch(overrides: Sequence[str], known: dict[str, Any]) -> str | None:

@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import ml_collections
+
 # Fields that change what is watched and kept, not what is computed: a run may resume with others.
 # Data may move, and be held in memory or not: `workdir.describe` checks that they are the same.
 FREE = (
@@ -20,6 +22,12 @@ FREE = (
 # Sections that are the configs of other runs, which have finished; fields of `objective` name their
 # folders.
 FIRST_STAGES = 'autoencoder', 'teacher'
+
+# What each is of one sampler alone, or of few: 0 where another samples.
+OF_FEW_SAMPLERS = (
+  *('eta', 'order', 'inner', 'rate', 'snr', 'tolerance'),
+  *('churn', 'churn_min', 'churn_max', 'churn_noise'),
+)
 
 # What fields are called elsewhere -> the end of their names here.
 SYNONYMS = {
@@ -65,6 +73,18 @@ KINDS = {int: 'whole number', float: 'number', bool: 'true or false', str: 'text
 def first_stage(config: Collection[str]) -> str:
   """The section of the run on which a config's own stands; '' where there is none."""
   return next((name for name in FIRST_STAGES if name in config), '')
+
+
+def for_another_sampler(
+  config: ml_collections.ConfigDict, before: Mapping[str, Any], overrides: Collection[str]
+) -> ml_collections.ConfigDict:
+  """Sets to 0 what was of the sampler before, where overrides name another and do not name it."""
+  if before.get('sampler.name') not in (None, config.get('sampler', {}).get('name')):
+    given = {argument.removeprefix('--config.').partition('=')[0] for argument in overrides}
+    for name in OF_FEW_SAMPLERS:
+      if name in config.sampler and f'sampler.{name}' not in given:
+        config.sampler[name] = type(config.sampler[name])(0)
+  return config
 
 
 def own_name(name: str) -> str:

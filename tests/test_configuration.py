@@ -232,6 +232,17 @@ def test_a_trained_model_changes_in_nothing_but_its_sampling(tmp_path: Path) -> 
       configuration.agree(config('ddpm', f'--config.{field}'), tmp_path, trained=True)
 
 
+def test_what_was_of_the_sampler_before_is_left_behind_with_it() -> None:
+  named = config('flow_matching', '--config.sampler.name=ddim').sampler
+  assert config('flow_matching').sampler.order == 2
+  assert named.order == 0
+  assert named.grid == 'time'
+  given = ('--config.sampler.name=dormand_prince', '--config.sampler.tolerance=1e-5')
+  assert config('flow_matching', *given).sampler.tolerance == 1e-5
+  kept = '--config.sampler.name=probability_flow'
+  assert config('flow_matching', kept).sampler.order == 2
+
+
 def test_a_run_at_a_constant_rate_may_be_made_longer_but_not_shorter(tmp_path: Path) -> None:
   configuration.save(config('vae', '--config.num_steps=100'), tmp_path)
   configuration.save(config('vae', '--config.num_steps=200'), tmp_path)

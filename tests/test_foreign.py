@@ -37,17 +37,18 @@ def run(
 def test_foreign_samples_are_scored(run: Any, tmp_path: Path) -> None:
   digits = datasets.load(foreign.config_of(foreign.parser().parse_args(ARGUMENTS)).data)
   np.savez(tmp_path / 'theirs.npz', digits.test.images[:100, ..., 0])
+  np.save(tmp_path / 'array.npy', digits.test.images[:100])
   (tmp_path / 'folder').mkdir()
   for i, image in enumerate(digits.test.images[:100]):
     Image.fromarray(image[..., 0]).save(tmp_path / 'folder' / f'{i:03d}.png')
-  outputs = [run(tmp_path / name) for name in ('theirs.npz', 'folder')]
-  assert [code for code, _, _ in outputs] == [0, 0]
-  found, of_the_folder = (
-    json.loads((tmp_path / f'{name}.json').read_text()) for name in ('theirs', 'folder')
+  outputs = [run(tmp_path / name) for name in ('theirs.npz', 'folder', 'array.npy')]
+  assert [code for code, _, _ in outputs] == [0, 0, 0]
+  found, of_the_folder, of_the_array = (
+    json.loads((tmp_path / f'{name}.json').read_text()) for name in ('theirs', 'folder', 'array')
   )
-  for one in (found, of_the_folder):
+  for one in (found, of_the_folder, of_the_array):
     assert one.pop('made').keys() >= {'date', 'command', 'git', 'packages'}
-  assert found == of_the_folder
+  assert found == of_the_folder == of_the_array
   fid = found['scores']['numbers'][0]['protocol']
   assert (fid['metric'], fid['samples'], fid['sampler']) == ('fid_pixels', 100, '')
   assert found['features'][0]['name'] == 'pixels'
@@ -89,14 +90,12 @@ def test_files_that_hold_no_samples(run: Any, tmp_path: Path) -> None:
   (tmp_path / 'torn.npz').write_bytes(b'PK\x03\x04 torn')
   (tmp_path / 'text.npz').write_text('no archive')
   (tmp_path / 'empty').mkdir()
-  np.save(tmp_path / 'one.npy', IMAGES)
   np.savez(tmp_path / 'two.npz', a=IMAGES, b=IMAGES)
   for name, word in {
     'missing.npz': 'no such file',
     'torn.npz': 'cannot be read',
     'text.npz': 'cannot be read',
     'empty': 'holds no .png',
-    'one.npy': 'savez',
     'two.npz': 'holds a, b',
   }.items():
     code, _, error = run(tmp_path / name)

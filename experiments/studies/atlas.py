@@ -17,6 +17,7 @@ MINUTES = 5
 UPDATES_PER_SECOND = {
   'acgan': 6.2,
   'autoencoder': 440,
+  'avb': 48,
   'began': 85,
   'biggan': 3.8,
   'cgan': 33,

@@ -132,18 +132,19 @@ def read(path: Path) -> np.ndarray:
 
 
 def read_npz(path: Path) -> np.ndarray:
-  """The array `samples` of an .npz file, or its only one. Nothing in the file is executed."""
+  """The array `samples` of an .npz file, or its only one, or that of an .npy file; no pickles."""
   try:
-    with path.open('rb') as file, np.load(file, allow_pickle=False) as arrays:
-      if not isinstance(arrays, np.lib.npyio.NpzFile):
-        raise UserError(f'--samples={path} is no .npz file; write it with numpy.savez')
-      names = arrays.files
+    with path.open('rb') as file:
+      loaded = np.load(file, allow_pickle=False)
+      if isinstance(loaded, np.ndarray):
+        return loaded
+      names = loaded.files
       if 'samples' not in names and len(names) != 1:
         raise UserError(
           f'--samples={path} holds {", ".join(names) or "nothing"}; one array named samples is '
           'needed'
         )
-      return arrays['samples' if 'samples' in names else names[0]]
+      return loaded['samples' if 'samples' in names else names[0]]
   except (ValueError, EOFError, OSError, zipfile.BadZipFile, AttributeError, TypeError) as error:
     raise UserError(
       f'--samples={path} cannot be read: {error}. Write uint8 (N, H, W, C) with numpy.savez'
