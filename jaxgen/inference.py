@@ -129,7 +129,7 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Path, which: str = LAST
       'network_evaluations_per_sample': cost.network_evaluations(model.objective, state.params),
     },
   }
-  results |= first_stage(model)
+  results |= cost_of_first_stage(model)
   suffix = variant(config, workdir, which)
   if config.evaluation.num_samples:
     sheet = workdir / 'figures' / f'neighbours{suffix}.png'
@@ -139,7 +139,7 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Path, which: str = LAST
   print(f'{table(results)}\nall numbers, with their protocols: {path}')
 
 
-def first_stage(model: Model) -> dict[str, Any]:
+def cost_of_first_stage(model: Model) -> dict[str, Any]:
   """Which autoencoder or teacher a model stands on, and what that cost; {} of others."""
   section = fields.first_stage(model.config)
   if not section:

@@ -168,7 +168,7 @@ def second_stage(second: Objective, autoencoder: Objective, shape: tuple[int, ..
   )
 
 
-def first_stage(
+def find_autoencoder(
   config: ml_collections.ConfigDict, facts: Facts
 ) -> tuple[Objective, tuple[int, ...]]:
   """The model in the config's section `autoencoder`, and the shape of its codes.

@@ -6,12 +6,12 @@ import ml_collections
 from jaxgen.datasets.splits import Facts
 from jaxgen.objectives.base import Objective
 from jaxgen.objectives.diffusion import diffusion
-from jaxgen.objectives.second_stage import first_stage, second_stage
+from jaxgen.objectives.second_stage import find_autoencoder, second_stage
 
 
 def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
   """The model that a config describes, on the codes of the one in its section `autoencoder`."""
-  autoencoder, shape = first_stage(config, facts)
+  autoencoder, shape = find_autoencoder(config, facts)
   if config.sampler.clip:
     raise ValueError('sampler.clip=True would cut codes, which have no bounds: set it to False')
   of_codes = ml_collections.ConfigDict(config.to_dict())

@@ -11,7 +11,7 @@ import ml_collections
 from jaxgen.datasets.splits import Facts
 from jaxgen.objectives import find_objective
 from jaxgen.objectives.base import Objective
-from jaxgen.objectives.second_stage import first_stage, second_stage
+from jaxgen.objectives.second_stage import find_autoencoder, second_stage
 
 
 def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
@@ -28,7 +28,7 @@ def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
       f'objective.likelihood={likelihood!r} is of pixels, and codes have no bounds: set it to '
       'gaussian'
     )
-  autoencoder, shape = first_stage(config, facts)
+  autoencoder, shape = find_autoencoder(config, facts)
   of_codes = ml_collections.ConfigDict(config.to_dict())
   of_codes.objective.name = of_codes.objective.second
   del of_codes.objective.autoencoder, of_codes.objective.second, of_codes.autoencoder
