@@ -26,6 +26,7 @@ def test_a_loss_that_turns_nan_keeps_the_last_good_checkpoint(
       poison = jnp.where(state.step == 6, jnp.array([0.0, jnp.nan]), 0.0)
       return state, metrics | {'loss': metrics['loss'] + poison}
 
+    steps.lower = update.lower
     return steps
 
   fields = {'network.hidden': 16, 'num_steps': 8, 'batch_size': 20, 'steps_per_call': 2}

@@ -78,6 +78,7 @@ def sleep_in_an_update() -> None:
         time.sleep(60)
       return update(*arguments)
 
+    slow.lower = update.lower
     return slow
 
   parallel.train_steps = train_steps
