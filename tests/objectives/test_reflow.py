@@ -111,6 +111,10 @@ def test_a_teacher_without_a_flow_is_refused_and_noise_on_the_way() -> None:
   config.teacher = mean_flow.get_config()
   with pytest.raises(UserError, match="'mean_flow', which has no flow from noise to images"):
     objectives.find_objective(config, facts((8, 8, 1)))
+  ordered = reflow.get_config()
+  ordered.reduction = 'ordered'
+  with pytest.raises(UserError, match="reduction='ordered' does not keep the bits of reflow"):
+    objectives.find_objective(ordered, facts((8, 8, 1)))
   other.sampler.update({'name': 'ancestral', 'order': 0})
   with pytest.raises(UserError, match=r"sampler.name='ancestral' .* adds noise"):
     objectives.find_objective(other, facts((8, 8, 1)))

@@ -159,7 +159,17 @@ def reflow(student: Mapping[str, Any], teacher: Objective, repeats: int = 4) -> 
 
 
 def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
-  """The student that a config describes, of the model in its section `teacher`."""
+  """The student that a config describes, of the model in its section `teacher`.
+
+  Raises:
+    ValueError: a teacher that is no flow, a sampler that adds noise, or an ordered reduction: one
+      device alone was seen to round these updates otherwise than two and four, in the last bit.
+  """
+  if config.reduction == 'ordered':
+    raise ValueError(
+      "reduction='ordered' does not keep the bits of reflow on other numbers of devices: set it to "
+      'mean'
+    )
   first = ml_collections.ConfigDict(config.teacher.to_dict())
   if 'steps' in first.get('sampler', {}):
     first.sampler.steps = config.objective.teacher_steps
