@@ -47,6 +47,7 @@ def test_parameters_by_hand(channels: int) -> None:
   assert size(shapes) == 4 * channels * narrow + 3 * narrow + channels + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('layer', [0, -1])
 @pytest.mark.parametrize('role', ['Encoder', 'Decoder'])
 def test_players_start_as_without_and_learn_to_look_further(role: str, layer: int) -> None:

@@ -89,6 +89,7 @@ def test_a_row_is_json_and_text() -> None:
   assert '25% of the cores' in text
 
 
+@pytest.mark.slow
 def test_a_contender_that_fails_leaves_the_others() -> None:
   small = ('network.hidden=(8,)', 'steps_per_call=1')
   contenders = {

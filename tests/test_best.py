@@ -43,6 +43,7 @@ def train(workdir: Path, **fields: Any) -> list[dict[str, Any]]:
   return [record for record in records if 'validation/elbo_bernoulli_surrogate_nats' in record]
 
 
+@pytest.mark.slow
 def test_samples_are_scored_and_the_best_step_is_kept(tmp_path: Path) -> None:
   found = train(tmp_path, optimizer__learning_rate=0.5)  # wild enough for the best not to be last
   assert [record['step'] for record in found] == [2, 4, 6, 8]

@@ -96,6 +96,7 @@ def test_the_chain_from_main_to_objective(upper: str, lower: str) -> None:
   assert f'jaxgen.{lower}' in GRAPH[f'jaxgen.{upper}']
 
 
+@pytest.mark.slow
 def test_training_on_digits_needs_no_tensorflow(tmp_path: Path) -> None:
   program = f"""
 import sys

@@ -186,6 +186,7 @@ def test_importing_jaxgen_takes_nothing_with_it() -> None:
   assert finished.returncode == 0
 
 
+@pytest.mark.slow
 def test_the_notebook_runs_from_top_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
   path = ROOT / 'experiments' / 'notebooks' / 'first_look.py'
   scores = "'--config.evaluation.training_samples=0'"  # which a classifier would have to see

@@ -246,6 +246,7 @@ def test_a_field_of_another_kind_is_left_out(
     page_module.classes_of(found)
 
 
+@pytest.mark.slow
 def test_a_real_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
   monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
   from jaxgen.evaluation import scores

@@ -56,6 +56,7 @@ def test_every_place_has_a_vector_of_its_own() -> None:
   assert (np.diff(by_row[:3]) < 0).all()
 
 
+@pytest.mark.slow
 def test_label_interval_and_dropout_are_felt() -> None:
   network = Transformer(**SMALL, classes=3, interval=True, dropout=0.5)
   x = jax.random.normal(jax.random.key(0), (4, 4, 1))

@@ -206,6 +206,7 @@ def test_patches_are_pixels_of_the_first_level() -> None:
 EXAMPLE = jnp.asarray(RNG.normal(size=(8, 8, 3)), jnp.float32), jnp.float32(3.0)
 
 
+@pytest.mark.slow
 def test_every_weight_has_its_part_and_skips_theirs() -> None:
   """Whatever a kernel reads, be it a skip's channel, changes the output: its gradient is not 0.
 

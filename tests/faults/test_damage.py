@@ -194,6 +194,7 @@ def test_training_goes_on_from_an_older_step_to_the_same_end(
   assert records(workdir) == records(reference('vae'))
 
 
+@pytest.mark.slow
 def test_training_refuses_to_start_over_when_all_are_damaged(
   tmp_path: Path, reference: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -48,6 +48,7 @@ def test_a_second_run_in_a_workdir_is_refused_until_the_first_is_gone(
   assert state_digest(workdir) == state_digest(reference('vae'))
 
 
+@pytest.mark.slow
 def test_the_device_count_may_change_on_resume(
   tmp_path: Path, reference: Callable[[str], Path], figure: Callable[[str], None]
 ) -> None:

@@ -81,6 +81,7 @@ def test_samples_have_the_law_of_the_reconstructions(plain: tuple[Any, np.ndarra
   np.testing.assert_allclose(np.cov(x.T), PCA @ S @ PCA, atol=0.03)
 
 
+@pytest.mark.slow
 def test_denoising_is_tweedies_formula() -> None:
   """E[x | y] = y + noise^2 grad log p(y), and its error tr(S - S (S + noise^2 I)^-1 S)."""
   noise, mean = 0.6, DATA.mean(0)

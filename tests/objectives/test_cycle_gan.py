@@ -101,6 +101,7 @@ def config(**fields: Any) -> Any:
   return found
 
 
+@pytest.mark.slow
 def test_both_ways_are_compared_with_the_truth() -> None:
   """Networks that have learned nothing translate all to grey, 0."""
   fields = config()

@@ -90,6 +90,7 @@ def test_samples_have_the_moments_of_the_model() -> None:
   np.testing.assert_allclose(np.cov(x.T), W @ COVARIANCE @ W.T, atol=0.05)
 
 
+@pytest.mark.slow
 def test_one_layer_is_the_vae() -> None:
   """With one matrix for the two that the features go through; all numbers are the same."""
   observed = observation_model(mlp.Decoder(SHAPE, (5,)), find_likelihood('bernoulli'))
@@ -115,6 +116,7 @@ def test_one_layer_is_the_vae() -> None:
     np.testing.assert_allclose(found[name], value, rtol=1e-4, atol=1e-6, err_msg=name)
 
 
+@pytest.mark.slow
 def test_layers_differ_from_their_priors_by_their_kl() -> None:
   """Of N(m + s dm, (s ds)^2) from N(m, s^2), layer by layer; and their sum is the whole KL."""
   block, latent, layers = mlp.Encoder(4, (6,)), 2, 3

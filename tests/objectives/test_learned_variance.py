@@ -81,6 +81,7 @@ def test_at_both_ends_a_learned_variance_is_a_fixed_one(schedule: str) -> None:
   np.testing.assert_allclose(middle[1:] ** 2, low[1:] * high[1:], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_bound_with_the_exact_variance_is_the_entropy() -> None:
   """And below those of both fixed ones. Only the prior N(0, I) is not the law of x_T."""
   x = M + np.sqrt(V) * np.random.default_rng(0).normal(size=(400, *SHAPE))

@@ -70,6 +70,7 @@ def test_posteriors_of_training_images_become_the_exact_ones() -> None:
   assert np.isfinite(list(metrics.values())).all()
 
 
+@pytest.mark.slow
 def test_decoder_learns_from_posteriors_after_their_steps() -> None:
   """With a variance near zero the gradient of its bias is (B + W mean - x) / noise^2."""
   objective = model(rate=0.3, decay=1.0, inference_steps=2)

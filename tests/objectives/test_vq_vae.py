@@ -219,6 +219,7 @@ def test_few_codes_in_use_are_said_in_words() -> None:
   assert model.warn(999, {'used_codes': 0.0}) == model.warn(1000, {'loss': 1.0}) == []
 
 
+@pytest.mark.slow
 def test_a_vector_of_the_grid_is_of_its_own_part_of_the_image() -> None:
   """With no residual blocks, of the 4x4 pixels that its window covers; and back likewise."""
   encoder = convolutional.GridEncoder(3, (4,), activation=lambda x: x, blocks=0)

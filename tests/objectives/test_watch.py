@@ -94,6 +94,7 @@ def played(updates: int, **fields: Any) -> tuple[list[str], dict[str, float]]:
   return [sentence[:10] for sentence in model.warn(updates, means)], means
 
 
+@pytest.mark.slow
 def test_a_saturating_loss_against_a_trained_critic_is_said_to_be_lost() -> None:
   """And the same critic's non-saturating one is not (Arjovsky & Bottou 2017, thm. 2.4)."""
   found, means = played(500, loss='minimax')
