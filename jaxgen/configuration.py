@@ -83,8 +83,8 @@ def execute(source: str) -> ml_collections.ConfigDict:
     here = [str(p) for p in Path(path.parent).glob('*.py')] if path.parent.is_dir() else []
     raise UserError(f'no config file {name!r}.{suggest(name, here)}')
   above = path.resolve().parent.parent  # so that `experiments.common` is found
-  here = [above.parent] if above.name == 'experiments' else []
-  roots = [str(folder) for folder in (above, *here, Path(__file__).parents[1])]
+  higher = [above.parent] if above.name == 'experiments' else []
+  roots = [str(folder) for folder in (above, *higher, Path(__file__).parents[1])]
   sys.path[:0] = roots
   try:
     spec = importlib.util.spec_from_file_location(path.stem, path)

@@ -121,10 +121,11 @@ class Run:
       self.evaluate(start, state)
 
     read = partial(parallel.read_batches, self.dataset.train, config)
+    batches = read(start)
     with rules.sentences(config.objective.name):
-      self.speed.flops = cost.training_flops(self.update, state, read(start))
+      self.speed.flops = cost.training_flops(self.update, state, batches)
     if processes.alone():
-      self.update.lower(state, read(start)).compile()  # which JAX keeps for the first call
+      self.update.lower(state, batches).compile()  # which JAX keeps for the first call
       cost.give_back()
     for step, batches in order.prefetch(read, range(start, config.num_steps, stride)):
       state, metrics = self.update(state, batches)
