@@ -1,5 +1,6 @@
 """The experiment's config: from a file or a workdir, overridden, checked, saved and compared."""
 
+import difflib
 import importlib.util
 import json
 import math
@@ -19,6 +20,7 @@ from jaxgen.migration import modernise
 from jaxgen.objectives.base import BLOCKS, REDUCTIONS
 
 FILE = 'config.json'
+SHOWN = 8  # fields, of the many in which two configs may differ
 
 # What every config holds; objectives, networks and optimizers check their own sections.
 REQUIRED = {
@@ -75,13 +77,23 @@ def load(
   return config
 
 
+def other_files(path: Path) -> str:
+  """Ends a message about a config file that is not there: one of the same or a similar name.
+
+  As well as in its own folder it is looked for in experiments/, and may be named by its stem alone.
+  """
+  folders = dict.fromkeys((path.parent, Path('experiments')))
+  files = {p.stem: str(p) for folder in folders for p in folder.glob('*.py')}
+  near = difflib.get_close_matches(path.stem, files, n=1)
+  return meant([files[stem] for stem in near]) or suggest(path.stem, files.values())
+
+
 def execute(source: str) -> ml_collections.ConfigDict:
   """Runs `get_config(argument)` of a Python file named as `path.py` or `path.py:argument`."""
   name, colon, argument = source.partition(':')
   path = Path(name)
   if not path.is_file():
-    here = [str(p) for p in Path(path.parent).glob('*.py')] if path.parent.is_dir() else []
-    raise UserError(f'no config file {name!r}.{suggest(name, here)}')
+    raise UserError(f'no config file {name!r}.{other_files(path)}')
   above = path.resolve().parent.parent  # so that `experiments.common` is found
   higher = [above.parent] if above.name == 'experiments' else []
   roots = [str(folder) for folder in (above, *higher, Path(__file__).parents[1])]
@@ -270,15 +282,21 @@ def agree(config: ml_collections.ConfigDict, workdir: Path, trained: bool = Fals
     return
   saved, wanted = (dict(flatten(c.to_dict())) for c in (read(workdir), config))
   free = FREE + (('num_steps',) if extends(saved, wanted) else ()) + ('seed',) * trained
+
+  def shared(name: str) -> bool:
+    return name in saved and name in wanted
+
   different = [
     f'  {name}: {saved.get(name)!r} there, {wanted.get(name)!r} now'
-    for name in sorted(saved.keys() | wanted.keys())
+    for name in sorted(saved.keys() | wanted.keys(), key=lambda name: (not shared(name), name))
     if saved.get(name) != wanted.get(name) and not name.startswith(free)
   ]
   if different:
+    more = len(different) - SHOWN
     raise UserError(
       f'{workdir} holds a run with another config:\n'
-      + '\n'.join(different)
+      + '\n'.join(different[:SHOWN])
+      + (f'\n  and {more} more fields' if more > 0 else '')
       + '\nUse another --workdir, or the config of that run.'
     )
 

@@ -6,15 +6,18 @@ import pkgutil
 from collections.abc import Iterable, Iterator, Sequence
 from types import ModuleType
 
+FEW = 8  # names, that a message lists even where one is near what was written
+
 
 class UserError(Exception):
   """Bad input: the message gives the offending value and the way out; `main` prints it alone."""
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-  """Ends a message about an unknown `name`: what was probably meant, and all there is."""
+  """Ends a message about an unknown `name`: what was probably meant; all there is, unless much."""
   known = sorted(known)
-  return f'{meant(difflib.get_close_matches(name, known, n=1))} Known: {", ".join(known)}.'
+  near = meant(difflib.get_close_matches(name, known, n=1))
+  return near if near and len(known) > FEW else f'{near} Known: {", ".join(known)}.'
 
 
 def meant(names: Sequence[str]) -> str:

@@ -48,8 +48,12 @@ DEFINED_BY = {
 def label(metric: str) -> str:
   """A metric in words, with an arrow towards the better values; most real images are the best."""
   plain = metric.rpartition('_')[0]
-  arrow = '↓' if metric.startswith(LOWER) else '↑' if metric.startswith(HIGHER) else '≈ real'
-  return f'{LABELS.get(plain, metric)} {arrow}'
+  return f'{LABELS.get(plain, metric)} {arrow(metric) or "≈ real"}'
+
+
+def arrow(metric: str) -> str:
+  """Towards the better values; '' where neither the least nor the largest is the best."""
+  return '↓' if metric.startswith(LOWER) else '↑' if metric.startswith(HIGHER) else ''
 
 
 class Cell(NamedTuple):
