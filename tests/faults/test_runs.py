@@ -86,7 +86,9 @@ def test_memory_and_file_descriptors_stay_flat(
   process.wait_for(f'step {steps - every}: validation')
   late, files_late = resident(process)
   assert process.wait() == 0, process.output
-  figure(f'{late / early - 1:+.1%} memory in {steps // 2} steps ({early:.0f} MB), {files_late} files')
+  figure(
+    f'{late / early - 1:+.1%} memory in {steps // 2} steps ({early:.0f} MB), {files_late} files'
+  )
   assert late < 1.05 * early
   assert files_late <= files + 2
   kept = os.listdir(tmp_path / 'run' / 'checkpoints')

@@ -32,7 +32,7 @@ class Exact(nn.Module):
 
   @nn.compact
   def __call__(self, z: jax.Array, t: jax.Array, interval: jax.Array) -> jax.Array:
-    t, h = t / 1000.0, interval / 1000.0
+    h = interval
     one = self.param('one', nn.initializers.ones, ())
     rate = (t - (1.0 - t) * C**2) / deviation(t) ** 2
     apart = jnp.where(h > 1e-3, h, 1.0)
@@ -59,10 +59,10 @@ def test_loss_of_the_exact_average_velocity_is_the_variance_that_is_left(
   apart: float, error: float
 ) -> None:
   """(k_r / k_t)^2 c^2 / k_t^2: of v given z, which enters with 1 - (t - r) du/dz."""
-  objective = model(error, apart=apart, power=0.0)
-  logits = -0.4 + np.random.default_rng(0).normal(size=(2, 200_000))
-  t, r = 1 / (1 + np.exp(-logits.max(0))), 1 / (1 + np.exp(-logits.min(0)))
-  r = r if apart else t
+  objective = model(error, apart=apart, power=0.0, t_mean=-0.4, t_std=1.0, r_mean=-2.0, r_std=1.5)
+  t, r = np.random.default_rng(0).normal((-0.4, -2.0), (1.0, 1.5), size=(200_000, 2)).T
+  t, r = 1 / (1 + np.exp(-t)), 1 / (1 + np.exp(-r))
+  r = np.minimum(t, r) if apart else t
   k_t, k_r = np.asarray(deviation(t)), np.asarray(deviation(r))
   expected = np.mean((k_r / k_t) ** 2 * C**2 / k_t**2) + error**2
   images = C * jax.random.normal(jax.random.key(0), (20_000, *SHAPE))
@@ -95,8 +95,9 @@ def test_the_adaptive_weight_bounds_the_loss_and_has_no_gradient() -> None:
   ('fields', 'message'),
   [
     ({'t_std': 0.0}, 'objective.t_std=0.0'),
+    ({'r_std': -1.0}, 'r_std=-1.0 and floor'),
     ({'apart': 1.5}, r'objective.apart=1.5 lie in \[0, 1\]'),
-    ({'floor': 0.0}, 'objective.floor=0.0 must be positive'),
+    ({'floor': 0.0}, 'floor=0.0 must be positive'),
     ({'power': -1.0}, 'objective.power=-1.0 not negative'),
     ({'steps': 0}, 'sampler.steps=0'),
   ],

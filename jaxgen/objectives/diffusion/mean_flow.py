@@ -2,6 +2,9 @@
 
 Symbols: z_t = (1 - t) x + t eps, v = eps - x its velocity, u_theta(z_t, r, t) the network, whose
 u (t - r) is the way that the flow goes from t to r <= t. Noise is at t = 1.
+
+The network is told t and t - r themselves, not a thousand times as much as elsewhere: the target
+has du/dt in it, which would be as many times as large, and drown v (Lu & Song 2024, sec. 4).
 """
 
 from collections.abc import Callable
@@ -18,7 +21,6 @@ from jaxgen.networks import find_network
 from jaxgen.objectives import base, optimizers
 from jaxgen.objectives.base import Example, Image, Key, Label, Memory, Metrics, Objective, Params
 from jaxgen.objectives.diffusion.denoiser import applied
-from jaxgen.objectives.diffusion.path import TICKS
 from jaxgen.objectives.diffusion.trajectory import follow, on_the_way, sampled, strata
 
 
@@ -33,12 +35,12 @@ def adaptive_weight(square: jax.Array, power: float, floor: float) -> jax.Array:
 
 
 def two_times(
-  first: Key, second: Key, t_mean: float, t_std: float, apart: float
+  first: Key, second: Key, means: tuple[float, float], deviations: tuple[float, float], apart: float
 ) -> tuple[jax.Array, jax.Array]:
-  """t and r <= t, which is t itself where the two are not apart (sec. 4.3)."""
-  drawn = jax.nn.sigmoid(t_mean + t_std * jax.random.normal(first, (2,)))
-  t = drawn.max()
-  return t, jnp.where(jax.random.bernoulli(second, apart), drawn.min(), t)
+  """t and r <= t, which is t itself where the two are not apart (the authors' code, v1)."""
+  normal = jax.random.normal(first, (2,))
+  t, r = jax.nn.sigmoid(jnp.array(means) + jnp.array(deviations) * normal)
+  return t, jnp.where(jax.random.bernoulli(second, apart), jnp.minimum(t, r), t)
 
 
 def average_velocity(
@@ -50,7 +52,7 @@ def average_velocity(
   dropout: Key | None = None,
 ) -> Image:
   """u_theta(z_t, r, t); with a key as in training."""
-  return applied(network, params, z, TICKS * t, key=dropout, interval=TICKS * (t - r))
+  return applied(network, params, z, t, key=dropout, interval=t - r)
 
 
 def algorithm_1(
@@ -104,23 +106,27 @@ def mean_flow(
   network: nn.Module,
   optimizer: optax.GradientTransformation,
   image_shape: tuple[int, int, int],
-  t_mean: float = -0.4,
-  t_std: float = 1.0,
-  apart: float = 0.25,
-  power: float = 1.0,
-  floor: float = 0.01,
+  t_mean: float = -0.6,
+  t_std: float = 1.6,
+  r_mean: float = -4.0,
+  r_std: float = 1.6,
+  apart: float = 0.75,
+  power: float = 0.75,
+  floor: float = 1e-3,
   steps: int = 1,
   times: int = 8,
 ) -> Objective:
   """A flow learned through its average velocities.
 
   Args:
-    network: u_theta, (z (H, W, C), t, interval t - r, both on the scale of 1000) -> (H, W, C).
+    network: u_theta, (z (H, W, C), t, interval t - r, both in [0, 1]) -> (H, W, C).
     optimizer: of the network.
     image_shape: (H, W, C).
-    t_mean: logit(t) and logit(r) ~ N(t_mean, t_std^2), of which t is the larger one.
+    t_mean: of logit(t), which is normal.
     t_std: its deviation.
-    apart: how often r is not t; where it is, the loss is flow matching's.
+    r_mean: of logit(r), which is normal; an r above t is taken to be t.
+    r_std: its deviation.
+    apart: how often an r is drawn; where it is t, the loss is flow matching's.
     power: p of the adaptive weight, 0 for the squared error itself.
     floor: c of the adaptive weight.
     steps: even ones of sampling, with a network evaluation each.
@@ -129,7 +135,7 @@ def mean_flow(
   Raises:
     ValueError: a number out of range.
   """
-  check(t_std, apart, power, floor, steps, times)
+  check(t_std, r_std, apart, power, floor, steps, times)
 
   def init(key: Key) -> tuple[Params, Memory]:
     params = network.init(key, jnp.zeros(image_shape), jnp.float32(0), interval=jnp.float32(0))
@@ -139,7 +145,8 @@ def mean_flow(
     del label
     return algorithm_2(network, steps, params, jax.random.normal(key, image_shape), frames)
 
-  drawn = partial(two_times, t_mean=t_mean, t_std=t_std, apart=apart)
+  normal = {'means': (t_mean, r_mean), 'deviations': (t_std, r_std)}
+  drawn = partial(two_times, **normal, apart=apart)
   weight = partial(adaptive_weight, power=power, floor=floor)
   return Objective(
     init,
@@ -151,11 +158,13 @@ def mean_flow(
   )
 
 
-def check(t_std: float, apart: float, power: float, floor: float, steps: int, times: int) -> None:
+def check(
+  t_std: float, r_std: float, apart: float, power: float, floor: float, steps: int, times: int
+) -> None:
   """Raises ValueError for a number out of range."""
-  if t_std <= 0.0 or not 0.0 <= apart <= 1.0 or power < 0.0 or floor <= 0.0:
+  if min(t_std, r_std) <= 0.0 or not 0.0 <= apart <= 1.0 or power < 0.0 or floor <= 0.0:
     raise ValueError(
-      f'objective.t_std={t_std} and objective.floor={floor} must be positive, '
+      f'objective.t_std={t_std}, r_std={r_std} and floor={floor} must be positive, '
       f'objective.power={power} not negative and objective.apart={apart} lie in [0, 1]'
     )
   if min(steps, times) < 1:
