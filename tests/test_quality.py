@@ -5,21 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_digits
-from sklearn.svm import SVC
 
 from jaxgen.main import main
+from tests.digits import recognised
 
 ROOT = Path(__file__).parent.parent
-
-
-def recognised(samples: np.ndarray) -> tuple[float, np.ndarray]:
-  """Share of samples with a class probability above 0.5, and each class's share of the samples."""
-  real = load_digits()
-  classifier = SVC(probability=True, random_state=0).fit(real.data, real.target)
-  probabilities = classifier.predict_proba(samples.reshape(len(samples), -1) * (16 / 255))
-  classes = np.bincount(probabilities.argmax(axis=1), minlength=10)
-  return float(np.mean(probabilities.max(axis=1) > 0.5)), classes / len(samples)
 
 
 @pytest.mark.slow
