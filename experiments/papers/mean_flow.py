@@ -12,6 +12,13 @@ from experiments.papers import common
 
 def get_config(dataset: str = 'cifar10') -> ml_collections.ConfigDict:
   config = common.on_a_gpu(mean_flow.get_config(dataset))
+  config.objective.t_mean = -0.6
+  config.objective.t_std = 1.6
+  config.objective.r_mean = -4.0
+  config.objective.r_std = 1.6
+  config.objective.apart = 0.75
+  config.objective.power = 0.75
+  config.objective.floor = 1e-3
   common.wide(config, dropout=0.2)
   config.optimizer = common.optimizer('adam', 6e-4, warmup_steps=10_000)
   config.batch_size = 1024
