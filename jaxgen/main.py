@@ -97,7 +97,7 @@ def explain(options: argparse.Namespace, overrides: Sequence[str]) -> None:
     'them made the model,\nbut those with a * may change when a run is resumed, sampled or '
     'evaluated, and the seed of samples too;\nwhere no rate is scheduled, num_steps may be raised\n'
   )
-  print(fields.listing(dict(configuration.flatten(config.to_dict())), said, width))
+  print(fields.listing(dict(fields.flatten(config.to_dict())), said, width))
 
 
 def labels(text: str) -> tuple[int, ...]:
@@ -242,7 +242,7 @@ def default_workdir(source: str, config: ml_collections.ConfigDict) -> Path:
   Fields that a run may resume with have no part in it; nor has its length, that it may exceed.
   """
   values, own = (
-    dict(configuration.flatten(one.to_dict())) for one in (config, configuration.execute(source))
+    dict(fields.flatten(one.to_dict())) for one in (config, configuration.execute(source))
   )
   apart = ('seed', 'num_steps', 'steps_per_call', 'data.name', *fields.FREE)
   words = [fields.experiment_of(source), config.data.name]

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxgen import configuration, objectives
+from jaxgen import checks, configuration, objectives
 from jaxgen.devices import flops, parallel
 from tests import answers
 from tests.benchmarks import interleave, jaxgen_side, settings, tables, throughput
@@ -32,7 +32,7 @@ def test_every_contender_has_a_valid_config_and_survives_its_journey() -> None:
   for contender in dict.fromkeys(every_contender()):
     assert Contender.loads(contender.dumps()) == contender
     config = configuration.load(contender.source, None, contender.overrides)
-    configuration.validate(config, contender.devices or parallel.cpu_devices(config))
+    checks.validate(config, contender.devices or parallel.cpu_devices(config))
 
 
 def test_operations_are_those_of_the_textbook() -> None:

@@ -15,6 +15,7 @@ import pytest
 from jaxgen import configuration, objectives
 from jaxgen.devices import parallel
 from jaxgen.errors import offered
+from jaxgen.fields import flatten
 from jaxgen.objectives.base import DEVICES, Example, Key, Metrics, Objective
 from tests.draws import check_keys
 from tests.examples import (
@@ -53,7 +54,7 @@ def experiment(request: pytest.FixtureRequest) -> Iterator[str]:
 def config_of(experiment: str) -> ml_collections.ConfigDict:
   """An experiment's config, made tiny."""
   config = configuration.execute(str(ROOT / 'experiments' / f'{experiment}.py'))
-  known = dict(configuration.flatten(config.to_dict()))
+  known = dict(flatten(config.to_dict()))
   config.update_from_flattened_dict({name: v for name, v in TINY.items() if name in known})
   return config
 

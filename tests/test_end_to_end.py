@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from jaxgen import configuration
+from jaxgen.fields import flatten
 from jaxgen.main import main
 from tests.examples import EXPERIMENTS, TINY, one_of_each_objective
 
@@ -31,7 +32,7 @@ SMALL = TINY | {
 
 def shrunk(experiment: Path, folder: Path) -> list[str]:
   """Command-line overrides that make an experiment tiny, with the run that it stands on, if any."""
-  fields = dict(configuration.flatten(configuration.execute(str(experiment)).to_dict()))
+  fields = dict(flatten(configuration.execute(str(experiment)).to_dict()))
   overrides = [f'--config.{name}={value}' for name, value in SMALL.items() if name in fields]
   for stage, name in (('autoencoder', 'autoencoder'), ('teacher', 'flow_matching')):
     if f'objective.{stage}' in fields:
@@ -100,5 +101,5 @@ def test_every_experiment_resumes_to_the_same_bits(experiment: Path, tmp_path: P
 
 def schedules(experiment: Path) -> list[str]:
   """The fields that schedule rates over the number of steps."""
-  fields = configuration.flatten(configuration.execute(str(experiment)).to_dict())
+  fields = flatten(configuration.execute(str(experiment)).to_dict())
   return [name for name, _ in fields if name.endswith('optimizer.schedule')]

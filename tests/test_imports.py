@@ -22,7 +22,7 @@ FLOORS = (
   ('export',),
   ('networks', 'features', 'datasets'),
   ('objectives',),
-  ('migration',),
+  ('migration', 'checks'),
   ('configuration',),
   ('devices',),
   ('evaluation',),

@@ -79,12 +79,6 @@ def test_every_module_offered_is_a_network() -> None:
       "network.name='unet' has no Encoder: choose convolutional or dcgan or mlp or r3gan",
     ),
     (
-      'convolution',
-      'Decoder',
-      "Unknown network 'convolution'. Did you mean 'convolutional'? Known: convolutional, dcgan, "
-      'mlp, r3gan.',
-    ),
-    (
       'uent',
       'Denoiser',
       "Unknown network 'uent'. Did you mean 'unet'? Known: diffusers_unet, mlp, transformer, unet.",

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from jaxgen import configuration
+from jaxgen.fields import flatten
 from jaxgen.main import default_workdir, main
 from tests.examples import TINY
 
@@ -62,7 +63,7 @@ def shortened(flags: list[str]) -> list[str]:
   flags = [flag.replace(':mnist', ':digits') for flag in flags]
   source = flags[0].removeprefix('--config=')
   config = configuration.execute(source)
-  known = dict(configuration.flatten(config.to_dict()))
+  known = dict(flatten(config.to_dict()))
   if not any(flag.startswith('--workdir') for flag in flags):
     flags.append(f'--workdir={default_workdir(source, config)}')  # that of the command as it is
   return flags + [f'--config.{name}={value}' for name, value in SHORT.items() if name in known]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxgen import configuration
+from jaxgen import checks, configuration
 from jaxgen.devices import parallel
 from tests.benchmarks.contender import Contender
 from tests.benchmarks.quality import __main__ as quality
@@ -59,7 +59,7 @@ def test_every_family_has_peers_and_valid_recipes(family: str, accelerator: bool
       assert Contender.loads(contender.dumps()) == contender
       assert label.startswith('jaxgen') == (contender.side == 'jaxgen')
       config = configuration.load(contender.source, None, contender.overrides)
-      configuration.validate(config, 1 if accelerator else parallel.cpu_devices(config))
+      checks.validate(config, 1 if accelerator else parallel.cpu_devices(config))
       assert config.data.path == '/somewhere'
       if contender.side == 'jaxgen':
         assert config.optimizer.schedule == 'constant'

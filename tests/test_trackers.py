@@ -17,6 +17,7 @@ from tensorboard.plugins.hparams import backend_context
 
 from jaxgen import configuration, images
 from jaxgen.errors import UserError
+from jaxgen.fields import flatten
 from jaxgen.training import trackers, writer
 
 ROOT = Path(__file__).parent.parent
@@ -52,8 +53,8 @@ def test_the_hparams_tab_has_all_fields_and_metrics_of_all_runs(tmp_path: Path) 
   fields = {info.name for info in found.hparam_infos}
   differ = {'seed', 'objective.name', 'network.name', 'num_steps'}
   assert fields >= differ
-  both = set(dict(configuration.flatten(config('vae').to_dict())))
-  both |= set(dict(configuration.flatten(config('ddpm').to_dict())))
+  both = set(dict(flatten(config('vae').to_dict())))
+  both |= set(dict(flatten(config('ddpm').to_dict())))
   assert fields <= both
   assert {info.name.tag for info in found.metric_infos} >= {'train/elbo', 'validation/bits'}
 

@@ -12,7 +12,7 @@ import ml_collections
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxgen import configuration
+from jaxgen import checks
 from jaxgen import images as pixels
 from jaxgen.datasets.order import batch_rows
 from jaxgen.datasets.splits import Split
@@ -66,7 +66,7 @@ def cores() -> int:
 def fits(config: ml_collections.ConfigDict, devices: int) -> bool:
   """Whether so many devices can share a batch."""
   try:
-    configuration.validate(config, devices)
+    checks.validate(config, devices)
   except UserError:
     return False
   return True

@@ -13,9 +13,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxgen.configuration import flatten
 from jaxgen.datasets.splits import Dataset
 from jaxgen.devices.parallel import cores
+from jaxgen.fields import flatten
 from jaxgen.version import __version__
 
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'ml-collections', 'numpy')

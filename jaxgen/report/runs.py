@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from jaxgen import configuration
 from jaxgen.errors import UserError
 from jaxgen.evaluation.protocol import Number, of_a_plot, sampler_name
-from jaxgen.fields import FREE
+from jaxgen.fields import FREE, flatten
 from jaxgen.migration import OWN_DEFAULTS, modernise
 from jaxgen.training.writer import METRICS, SCORE, parse
 
@@ -129,7 +129,7 @@ def read(workdir: Path) -> list[Run]:
     raise UserError(f'{workdir} is no folder')
   if not (workdir / configuration.FILE).exists():
     raise UserError(f'{workdir} holds no {configuration.FILE}: it is not the folder of a run')
-  config = dict(configuration.flatten(configuration.read(workdir).to_dict()))
+  config = dict(flatten(configuration.read(workdir).to_dict()))
   absent = {'batch_size', 'num_steps', 'objective.name', 'data.name', 'seed'} - config.keys()
   if absent:
     raise UserError(f'{workdir / configuration.FILE} lacks {", ".join(sorted(absent))}')

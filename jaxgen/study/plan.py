@@ -25,9 +25,9 @@ from typing import Any, NamedTuple
 
 import ml_collections
 
-from jaxgen import configuration
-from jaxgen.configuration import flatten
+from jaxgen import checks, configuration
 from jaxgen.errors import UserError, suggest
+from jaxgen.fields import flatten
 from jaxgen.report.runs import ASIDE
 
 FIELDS = {
@@ -252,7 +252,7 @@ def checked(model: str, source: str, overrides: Sequence[str]) -> ml_collections
   """The config of a cell. Raises UserError, naming the model, where it cannot be."""
   try:
     config = configuration.load(source, None, overrides)
-    configuration.validate(config, 1)
+    checks.validate(config, 1)
     return config
   except UserError as error:
     raise UserError(f'model {model!r} of the study: {error}') from error

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxgen import configuration
-from jaxgen.configuration import flatten
 from jaxgen.errors import UserError
+from jaxgen.fields import flatten
 from jaxgen.report import tables
 from jaxgen.report.groups import Groups
 from jaxgen.report.runs import Run, as_dict, read

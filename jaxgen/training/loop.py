@@ -14,7 +14,7 @@ import ml_collections
 import numpy as np
 from clu import parameter_overview
 
-from jaxgen import configuration, datasets, objectives
+from jaxgen import checks, configuration, datasets, objectives
 from jaxgen.datasets import order, splits
 from jaxgen.devices import cost, parallel, processes
 from jaxgen.evaluation.held_out import CHOOSING, GRID, Evaluation, first, require_finite
@@ -63,7 +63,7 @@ def prepare(
   Raises:
     UserError: bad config, data or workdir.
   """
-  configuration.validate(config, jax.device_count())
+  checks.validate(config, jax.device_count())
   dataset = datasets.load(config.data)
   model = objectives.find_objective(config, dataset.facts)
   requests, begun = stack.enter_context(StopRequests()), None

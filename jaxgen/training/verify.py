@@ -7,7 +7,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from jaxgen import configuration, datasets, objectives
+from jaxgen import checks, configuration, datasets, objectives
 from jaxgen.datasets import order
 from jaxgen.devices import parallel
 from jaxgen.errors import UserError
@@ -33,7 +33,7 @@ def verify(config: ml_collections.ConfigDict, workdir: Path, steps: int = 0) -> 
     UserError: no checkpoint lies so many steps before the last, or one of the two is damaged.
   """
   configuration.agree(config, workdir)
-  configuration.validate(config, jax.device_count())
+  checks.validate(config, jax.device_count())
   start, end = interval(config, workdir, steps)
   dataset = datasets.load(config.data)
   require_data(workdir, dataset)

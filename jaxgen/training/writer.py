@@ -13,7 +13,7 @@ from typing import Any, Self
 import ml_collections
 import numpy as np
 
-from jaxgen.configuration import flatten
+from jaxgen.fields import flatten
 from jaxgen.images import enlarge, grid, save_png, write_whole
 from jaxgen.training import film, trackers
 

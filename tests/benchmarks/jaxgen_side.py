@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from jaxgen import configuration, objectives
+from jaxgen import checks, configuration, objectives
 from jaxgen.datasets import order
 from jaxgen.datasets.splits import Facts, Split
 from jaxgen.devices import cost, flops, parallel
@@ -59,7 +59,7 @@ def training(config: ml_collections.ConfigDict, shape: tuple[int, int, int]) -> 
 
   A unit is one dispatch. Metrics are fetched as often as a run logs them.
   """
-  configuration.validate(config, jax.device_count())
+  checks.validate(config, jax.device_count())
   train, stride = Split(random_images(IMAGES, shape)), config.steps_per_call
   model = objectives.find_objective(config, Facts(shape, IMAGES))
   update, traced = (

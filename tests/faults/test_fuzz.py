@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgen import configuration
+from jaxgen import checks, configuration
 from jaxgen.datasets import folder
 from jaxgen.errors import UserError
 from jaxgen.training import checkpoint, workdir, writer
@@ -19,7 +19,7 @@ STATE = {'w': np.arange(12, dtype=np.float32)}
 
 
 def read_config(path: Path) -> None:
-  configuration.validate(configuration.load(None, path.parent, ['--config.seed=1']), 1)
+  checks.validate(configuration.load(None, path.parent, ['--config.seed=1']), 1)
 
 
 READERS: dict[str, Callable[[Path], object]] = {

@@ -16,6 +16,7 @@ from scipy import stats
 import jaxgen
 from jaxgen import configuration, objectives
 from jaxgen.errors import UserError
+from jaxgen.fields import flatten
 from jaxgen.latents.annealing import annealed_importance
 from jaxgen.latents.likelihood import importance, joint_of, with_noise
 from jaxgen.main import main
@@ -68,7 +69,7 @@ def test_every_posterior_is_a_density(name: str) -> None:
   """Where a likelihood makes p(x, z) a narrow Gaussian of z, p(x) is 1, if q is what it says."""
   path = next(path for path in EXPERIMENTS if path.stem == name)
   config = configuration.execute(str(path))
-  known = dict(configuration.flatten(config.to_dict()))
+  known = dict(flatten(config.to_dict()))
   config.update_from_flattened_dict({field: v for field, v in TINY.items() if field in known})
   objective = objectives.find_objective(config, facts((4, 4, 1)))
   params, _ = objective.init(KEY)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from jaxgen import configuration, objectives
+from jaxgen.fields import flatten
 from jaxgen.objectives.base import Objective
 from tests.examples import TINY, example, examples, facts, on_one_device
 
@@ -39,7 +40,7 @@ class Denoiser(nn.Module):
 
 def model(experiment: str, dropout: float) -> Objective:
   config = configuration.load(f'{ROOT}/experiments/{experiment}.py', None, [])
-  known = dict(configuration.flatten(config.to_dict()))
+  known = dict(flatten(config.to_dict()))
   config.update_from_flattened_dict({name: v for name, v in TINY.items() if name in known})
   config.network = ml_collections.ConfigDict({'name': __name__, 'dropout': dropout})
   return objectives.find_objective(config, facts(SHAPE))

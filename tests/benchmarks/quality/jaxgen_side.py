@@ -7,7 +7,7 @@ from functools import partial
 import jax
 import numpy as np
 
-from jaxgen import configuration, datasets, objectives
+from jaxgen import checks, datasets, objectives
 from jaxgen.datasets import order
 from jaxgen.devices import cost, parallel
 from jaxgen.evaluation.held_out import Evaluation
@@ -20,7 +20,7 @@ def build(contender: Contender, budget: float) -> Learner:
   """The learner of a contender; no rate falls, so the seconds of training may be any."""
   del budget
   config = configured(contender)
-  configuration.validate(config, jax.device_count())
+  checks.validate(config, jax.device_count())
   dataset = datasets.load(config.data)
   model = objectives.find_objective(config, dataset.facts)
   update, stride = parallel.updates(model, config), config.steps_per_call
