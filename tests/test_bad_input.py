@@ -33,9 +33,9 @@ SMALL = (
 
 def experiment(name: str = 'vae', *fields: str, small: tuple[str, ...] = SMALL) -> list[str]:
   """The arguments that train an experiment, tiny."""
+  file, colon, dataset = name.partition(':')
   return [
-    f'--config={ROOT}/experiments/{name.partition(":")[0]}.py{":" * (":" in name)}'
-    f'{name.partition(":")[2]}',
+    f'--config={ROOT}/experiments/{file}.py{colon}{dataset}',
     *small,
     *(f'--config.{field}' for field in fields),
   ]

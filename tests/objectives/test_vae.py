@@ -56,8 +56,7 @@ def model(
     mlp.Encoder(2 * LATENT, ()),
     likelihoods.observation_model(mlp.Decoder(SHAPE, ()), law, log_variance, learn_variance),
     optimizer or optax.sgd(0.0),
-    SHAPE,
-    LATENT,
+    *(SHAPE, LATENT),
     **hyperparameters,
   )
 
