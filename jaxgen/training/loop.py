@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import sys
 import time
 from contextlib import ExitStack
 from functools import cached_property, partial
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import jax
 import ml_collections
 import numpy as np
-from clu import parameter_overview
 
 from jaxgen import checks, configuration, datasets, objectives
 from jaxgen.datasets import order, splits
@@ -21,8 +19,9 @@ from jaxgen.evaluation.held_out import CHOOSING, GRID, Evaluation, first, requir
 from jaxgen.evaluation.provenance import fingerprint, image_hashes
 from jaxgen.objectives import base, rules
 from jaxgen.objectives.optimizers import learning_rates
-from jaxgen.progress import clock, follow
+from jaxgen.progress import follow
 from jaxgen.training.checkpoint import Checkpoints
+from jaxgen.training.lines import announce, progress, summary
 from jaxgen.training.stopping import StopRequests
 from jaxgen.training.trained import begin_from
 from jaxgen.training.workdir import claim, conclude, describe
@@ -201,7 +200,7 @@ class Run:
     self.writer.scalars(step, found | scores)
     self.speed.look()
     seconds = time.monotonic() - began
-    shown = summary(means | dict(itertools.islice(scores.items(), 1)))
+    shown = summary(dict(itertools.islice(scores.items(), 1)) | means)
     self.requests.say(f'step {step}: validation {shown} ({seconds:.1f} s)')
     self.warn(step, means)
     self.speed.pause(seconds)
@@ -255,45 +254,3 @@ class Run:
 def due(step: int, every: int) -> bool:
   """Whether something that happens every so many steps (0: never) happens after this one."""
   return every > 0 and step % every == 0
-
-
-def announce(
-  config: ml_collections.ConfigDict,
-  workdir: Path,
-  dataset: splits.Dataset,
-  state: parallel.TrainState,
-) -> None:
-  """Says what is about to run, on what, and from where."""
-  if not int(state.step):
-    print(parameter_overview.get_parameter_overview(state.params, include_stats=False))
-  sizes = ', '.join(f'{len(split.images)} {name}' for name, split in dataset._asdict().items())
-  device, name = jax.devices()[0], config.get('experiment') or config.objective.name
-  print(
-    f'{name} on {config.data.name} {dataset.image_shape} ({sizes}), '
-    f'{jax.device_count()} x {device.device_kind}, workdir {workdir}'
-  )
-  if int(state.step):
-    print(f'Resuming from step {int(state.step)} of {config.num_steps}')
-  sys.stdout.flush()
-
-
-def progress(
-  step: int, config: ml_collections.ConfigDict, costs: dict[str, float], means: dict[str, float]
-) -> str:
-  """One line: step, speed and share of the machine's, losses, time to go, as far as known."""
-  parts = [f'step {step}/{config.num_steps} {step / config.num_steps:4.0%}']
-  if 'images_per_second' in costs:
-    parts.append(f'{costs["images_per_second"]:,.0f} images/s')
-  if 'model_flops_utilization' in costs:
-    parts.append(f'{costs["model_flops_utilization"]:.0%} MFU')
-  parts.append(summary({name: v for name, v in means.items() if not name.endswith('_norm')}))
-  if 'images_per_second' in costs:
-    to_go = (config.num_steps - step) * config.batch_size
-    parts.append(f'ETA {clock(to_go / costs["images_per_second"])}')
-  return '  '.join(parts)
-
-
-def summary(means: dict[str, float]) -> str:
-  """Metrics as one line of text."""
-  names = (name.removeprefix(TRAIN).removeprefix(SCORE) for name in means)
-  return '  '.join(f'{name} {value:.4g}' for name, value in zip(names, means.values(), strict=True))
