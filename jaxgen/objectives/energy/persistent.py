@@ -7,6 +7,7 @@ draw x' rest in a buffer, and go on from where they stood, a few steps whenever 
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -77,6 +78,118 @@ class Buffer(NamedTuple):
     return place, jnp.where(anew, self.start(start_key), chains[place])
 
 
+@dataclass(frozen=True)
+class Energy:
+  """E, of which exp(-E / T) / Z is the density of images with noise.
+
+  Attributes:
+    network: (H, W, C) -> (features,).
+    reading: what that says.
+    temperature: T.
+    noise: deviation of the noise.
+    reference: deviation of the Gaussian that multiplies the density; 0 for none.
+  """
+
+  network: nn.Module
+  reading: Reading
+  temperature: float
+  noise: float
+  reference: float
+
+  def __call__(self, params: Params, x: Image, label: Label | int = NONE) -> jax.Array:
+    """E(x), or that of x and its class."""
+    curvature = self.temperature / self.reference**2 if self.reference else 0.0
+    output = self.network.apply(params, x)
+    return self.reading.energy(output, label) + curvature / 2.0 * jnp.sum(x**2)
+
+  def learn(self, params: Params, x: Image, label: Label) -> tuple[jax.Array, Metrics]:
+    """What is learned of x beside its energy: a loss, metrics."""
+    return self.reading.learn(self.network.apply(params, x), label)
+
+  def noisy(self, image: Image, key: Key) -> Image:
+    """x, an image with noise."""
+    return image + self.noise * jax.random.normal(key, image.shape)
+
+
+def init(
+  energy: Energy, buffer: Buffer, optimizer: optax.GradientTransformation, key: Key
+) -> tuple[Params, Memory]:
+  """A network, and chains at their beginning."""
+  network_key, buffer_key = jax.random.split(key)
+  params = energy.network.init(network_key, jnp.zeros(buffer.image_shape))
+  return params, {'optimizer': optimizer.init(params), 'chains': buffer.init(buffer_key)}
+
+
+def loss(
+  energy: Energy, penalty: float, params: Params, example: Example, fake: Image, key: Key
+) -> tuple[jax.Array, Metrics]:
+  """E(x) - E(x') + penalty (E(x)^2 + E(x')^2), and what else is learned of x."""
+  x = energy.noisy(example.image, key)
+  real, drawn = energy(params, x), energy(params, fake)
+  more, metrics = energy.learn(params, x, example.label)
+  metrics |= {'energy_of_images': real, 'energy_of_chains': drawn}
+  return real - drawn + penalty * (real**2 + drawn**2) + more, metrics
+
+
+def update(
+  energy: Energy,
+  buffer: Buffer,
+  training: Langevin,
+  penalty: float,
+  optimizer: optax.GradientTransformation,
+  params: Params,
+  memory: Memory,
+  examples: Example,
+  keys: Keys,
+  step: jax.Array,
+) -> tuple[Params, Memory, Metrics]:
+  """A chain for each image goes on, and the energy descends between the two."""
+  del step
+
+  def walk(key: Key) -> tuple[jax.Array, Image]:
+    """The place of a chain, and the chain some steps further."""
+    draw_key, walk_key = jax.random.split(jax.random.fold_in(key, 0))
+    place, x = buffer.draw(memory['chains'], draw_key)
+    return place, chain(partial(energy, params), x, walk_key, training)[-1]
+
+  places, fakes = base.each(walk, keys)
+  noises = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, 1)
+  learn = partial(base.descend, partial(loss, energy, penalty), optimizer)
+  params, state, metrics = learn(params, memory['optimizer'], examples, fakes, noises)
+  chains = tables.put(memory['chains'], *base.gather((places, fakes)))
+  return params, {'optimizer': state, 'chains': chains}, metrics
+
+
+def evaluate(energy: Energy, buffer: Buffer, params: Params, example: Example, key: Key) -> Metrics:
+  """Energies of an image with noise as in training and of uniform noise; no likelihood."""
+  noise_key, start_key = jax.random.split(key)
+  x = energy.noisy(example.image, noise_key)
+  _, metrics = energy.learn(params, x, example.label)
+  return metrics | {
+    'energy_of_images': energy(params, x),
+    'energy_of_uniform_noise': energy(params, buffer.start(start_key)),
+  }
+
+
+def chain_from_noise(
+  energy: Energy,
+  buffer: Buffer,
+  denoise: bool,
+  langevin: Langevin,
+  frames: int,
+  params: Params,
+  label: Label,
+  key: Key,
+) -> jax.Array:
+  """A chain from uniform noise at each multiple of the steps, (frames, H, W, C)."""
+  start_key, walk_key = jax.random.split(key)
+  own = partial(energy, params, label=label)
+  found = chain(own, buffer.start(start_key), walk_key, langevin, frames)
+  if denoise:
+    found = jax.vmap(lambda x: denoised(own, x, energy.noise, energy.temperature))(found)
+  return found
+
+
 def persistent(
   network: nn.Module,
   reading: Reading,
@@ -114,106 +227,42 @@ def persistent(
   """
   check(training, 'objective')
   check(sampling, 'sampler')
-  check_range(buffer, restart, noise, reference, penalty)
-  if denoise and not noise:
-    raise ValueError(
-      'sampler.denoise=True has no effect without noise in training: set it to False, or '
-      'objective.noise above 0'
-    )
+  check_range(buffer, restart, noise, reference, penalty, denoise)
+  energy = Energy(network, reading, training.temperature, noise, reference)
   resting = Buffer(buffer, restart, image_shape)
-  curvature = training.temperature / reference**2 if reference else 0.0
-
-  def init(key: Key) -> tuple[Params, Memory]:
-    network_key, buffer_key = jax.random.split(key)
-    params = network.init(network_key, jnp.zeros(image_shape))
-    return params, {'optimizer': optimizer.init(params), 'chains': resting.init(buffer_key)}
-
-  def energy(params: Params, x: Image, label: Label | int = NONE) -> jax.Array:
-    return reading.energy(network.apply(params, x), label) + curvature / 2.0 * jnp.sum(x**2)
-
-  def noisy(image: Image, key: Key) -> Image:
-    return image + noise * jax.random.normal(key, image_shape)
-
-  def loss(params: Params, example: Example, fake: Image, key: Key) -> tuple[jax.Array, Metrics]:
-    """E(x) - E(x') + penalty (E(x)^2 + E(x')^2), and what else is learned of x."""
-    x = noisy(example.image, key)
-    real, drawn = energy(params, x), energy(params, fake)
-    more, metrics = reading.learn(network.apply(params, x), example.label)
-    metrics |= {'energy_of_images': real, 'energy_of_chains': drawn}
-    return real - drawn + penalty * (real**2 + drawn**2) + more, metrics
-
-  def update(
-    params: Params, memory: Memory, examples: Example, keys: Keys, step: jax.Array
-  ) -> tuple[Params, Memory, Metrics]:
-    del step
-
-    def walk(key: Key) -> tuple[jax.Array, Image]:
-      """The place of a chain, and the chain some steps further."""
-      draw_key, walk_key = jax.random.split(jax.random.fold_in(key, 0))
-      place, x = resting.draw(memory['chains'], draw_key)
-      return place, chain(partial(energy, params), x, walk_key, training)[-1]
-
-    places, fakes = base.each(walk, keys)
-    noises = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, 1)
-    params, state, metrics = base.descend(
-      loss, optimizer, params, memory['optimizer'], examples, fakes, noises
-    )
-    chains = tables.put(memory['chains'], *base.gather((places, fakes)))
-    return params, {'optimizer': state, 'chains': chains}, metrics
-
-  def evaluate(params: Params, example: Example, key: Key) -> Metrics:
-    """Energies of an image with noise as in training and of uniform noise; no likelihood."""
-    noise_key, start_key = jax.random.split(key)
-    x = noisy(example.image, noise_key)
-    _, metrics = reading.learn(network.apply(params, x), example.label)
-    return metrics | {
-      'energy_of_images': energy(params, x),
-      'energy_of_uniform_noise': energy(params, resting.start(start_key)),
-    }
-
-  def way(params: Params, label: Label, key: Key, langevin: Langevin, frames: int) -> jax.Array:
-    """A chain from uniform noise at each multiple of the steps, (frames, H, W, C)."""
-    start_key, walk_key = jax.random.split(key)
-    own = partial(energy, params, label=label)
-    found = chain(own, resting.start(start_key), walk_key, langevin, frames)
-    if denoise:
-      found = jax.vmap(lambda x: denoised(own, x, noise, training.temperature))(found)
-    return found
+  from_noise = partial(chain_from_noise, energy, resting, denoise)
+  tenth = sampling._replace(steps=max(sampling.steps // FRAMES, 1))
 
   def sample(params: Params, label: Label, key: Key) -> Image:
-    return way(params, label, key, sampling, 1)[-1]
+    return from_noise(sampling, 1, params, label, key)[-1]
 
-  tenth = sampling._replace(steps=max(sampling.steps // FRAMES, 1))
   return Objective(
-    init,
-    update,
-    evaluate,
+    partial(init, energy, resting, optimizer),
+    partial(update, energy, resting, training, penalty, optimizer),
+    partial(evaluate, energy, resting),
     sample,
     # The second goes on for ten times the steps of a sample.
-    figures={'chains': figure(way, tenth), 'long_chains': figure(way, sampling)},
+    figures={
+      'chains': partial(figure, partial(from_noise, tenth, FRAMES)),
+      'long_chains': partial(figure, partial(from_noise, sampling, FRAMES)),
+    },
     networks={'energy': network},
     conditional=reading.conditional,
   )
 
 
 def figure(
-  way: Callable[[Params, Label, Key, Langevin, int], jax.Array], langevin: Langevin
-) -> Callable[[Params, Example, Key], jax.Array]:
-  """Each row: a chain from noise at FRAMES multiples of so many steps."""
-
-  def rows(params: Params, examples: Example, key: Key) -> jax.Array:
-    keys = jax.random.split(key, len(examples.label))
-    return jax.vmap(lambda label, key: way(params, label, key, langevin, FRAMES))(
-      examples.label, keys
-    )
-
-  return rows
+  from_noise: Callable[[Params, Label, Key], jax.Array], params: Params, examples: Example, key: Key
+) -> jax.Array:
+  """Each row: a chain from noise, for the class of an example."""
+  keys = jax.random.split(key, len(examples.label))
+  return jax.vmap(partial(from_noise, params))(examples.label, keys)
 
 
 def check_range(
-  buffer: int, restart: float, noise: float, reference: float, penalty: float
+  buffer: int, restart: float, noise: float, reference: float, penalty: float, denoise: bool
 ) -> None:
-  """Raises ValueError where a number of the objective cannot be."""
+  """Raises ValueError where a number of the objective cannot be, or nothing is to be denoised."""
   if buffer < 1 or not 0.0 <= restart <= 1.0:
     raise ValueError(
       f'objective.buffer={buffer} must be at least 1 and objective.restart={restart} lie in [0, 1]'
@@ -222,6 +271,11 @@ def check_range(
     raise ValueError(
       f'objective.noise={noise}, objective.reference={reference} and objective.penalty={penalty} '
       'must not be negative'
+    )
+  if denoise and not noise:
+    raise ValueError(
+      'sampler.denoise=True has no effect without noise in training: set it to False, or '
+      'objective.noise above 0'
     )
 
 
