@@ -9,6 +9,8 @@ the mean of log p(x), and the log of the mean of p(x), with the volume of the no
 """
 
 import math
+from dataclasses import dataclass
+from functools import partial
 
 import flax.linen as nn
 import jax
@@ -53,6 +55,93 @@ def inverse(network: nn.Module, params: Params, z: jax.Array) -> jax.Array:
   return jax.lax.scan(block, z, params, reverse=True)[0]
 
 
+@dataclass(frozen=True)
+class Flow:
+  """A flow of images, as patches.
+
+  Attributes:
+    network: of a block, patches (N, D) -> mu and alpha of each (N, 2 D), from those before it.
+    image_shape: (H, W, C).
+    levels: that pixels have.
+    patch: side of the squares of pixels that are moved together.
+  """
+
+  network: nn.Module
+  image_shape: tuple[int, int, int]
+  levels: Levels
+  patch: int
+
+  def patches(self, image: Image) -> jax.Array:
+    """(H, W, C) -> (N, D)."""
+    x = space_to_depth(image, self.patch)
+    return x.reshape(-1, x.shape[-1])
+
+  def pixels(self, x: jax.Array) -> Image:
+    """(N, D) -> (H, W, C)."""
+    rows, columns = (side // self.patch for side in self.image_shape[:2])
+    return depth_to_space(x.reshape(rows, columns, -1), self.patch)
+
+
+def init(
+  flow: Flow, blocks: int, optimizer: optax.GradientTransformation, key: Key
+) -> tuple[Params, Memory]:
+  """So many blocks, along the leading axis."""
+  x = flow.patches(jnp.zeros(flow.image_shape))
+  params = jax.vmap(lambda key: flow.network.init(key, x))(jax.random.split(key, blocks))
+  return params, optimizer.init(params)
+
+
+def log_density(flow: Flow, params: Params, image: Image) -> jax.Array:
+  """log p of an image with its noise, in nats."""
+  z, log_determinant = forward(flow.network, params, flow.patches(image))
+  return log_normal(z, jnp.zeros_like(z), jnp.zeros_like(z)) + log_determinant
+
+
+def log_mass(flow: Flow, params: Params, image: Image, key: Key) -> jax.Array:
+  """log p with one draw of the noise, and of how much room it has, in nats."""
+  levels, step = flow.levels, 2.0 / (flow.levels.count - 1)
+  noise = jax.random.uniform(key, image.shape, minval=-0.5, maxval=0.5)
+  x = levels.grey(levels.index(image)) + step * noise
+  return log_density(flow, params, x) + image.size * math.log(step)
+
+
+def loss(flow: Flow, params: Params, example: Example, key: Key) -> tuple[jax.Array, Metrics]:
+  """-log p in nats a number of the image, with one draw of the noise."""
+  nats, dimension = log_mass(flow, params, example.image, key), example.image.size
+  return -nats / dimension, flow.levels.held_out(nats, dimension, 'dequantised_')
+
+
+def evaluate(flow: Flow, draws: int, params: Params, example: Example, key: Key) -> Metrics:
+  """The mean of log p over draws of the noise, and the log of the mean of p."""
+  keys = jax.random.split(key, draws)
+  found = jax.lax.map(partial(log_mass, flow, params, example.image), keys)
+  tighter = logsumexp(found) - math.log(draws)
+  held_out, dimension = flow.levels.held_out, example.image.size
+  return held_out(found.mean(), dimension, 'dequantised_') | held_out(
+    tighter, dimension, f'importance_weighted_{draws}_'
+  )
+
+
+def encode(flow: Flow, params: Params, image: Image, key: Key) -> jax.Array:
+  """z of the image without noise, (N, D)."""
+  del key
+  return forward(flow.network, params, flow.patches(image))[0]
+
+
+def decode(flow: Flow, params: Params, z: jax.Array, key: Key) -> Image:
+  """What z is the code of, between the levels too."""
+  del key
+  return flow.pixels(inverse(flow.network, params, z))
+
+
+def sample(flow: Flow, params: Params, label: Label, key: Key) -> Image:
+  """The levels that an image with noise is nearest to."""
+  del label
+  z = jax.random.normal(key, flow.patches(jnp.zeros(flow.image_shape)).shape)
+  index = flow.levels.index(decode(flow, params, z, key))
+  return flow.levels.grey(jnp.clip(index, 0, flow.levels.count - 1))
+
+
 def tarflow(
   network: nn.Module,
   optimizer: optax.GradientTransformation,
@@ -84,68 +173,14 @@ def tarflow(
       f'objective.patch={patch} does not tile a {height}x{width} image: choose one that divides '
       'both, or resize the images'
     )
-  dimension, step = math.prod(image_shape), 2.0 / (levels.count - 1)
-
-  def patches(image: Image) -> jax.Array:
-    x = space_to_depth(image, patch)
-    return x.reshape(-1, x.shape[-1])
-
-  def pixels(x: jax.Array) -> Image:
-    return depth_to_space(x.reshape(height // patch, width // patch, -1), patch)
-
-  def init(key: Key) -> tuple[Params, Memory]:
-    x = patches(jnp.zeros(image_shape))
-    params = jax.vmap(lambda key: network.init(key, x))(jax.random.split(key, blocks))
-    return params, optimizer.init(params)
-
-  def log_density(params: Params, image: Image) -> jax.Array:
-    """log p of an image with its noise, in nats."""
-    z, log_determinant = forward(network, params, patches(image))
-    return log_normal(z, jnp.zeros_like(z), jnp.zeros_like(z)) + log_determinant
-
-  def log_mass(params: Params, image: Image, key: Key) -> jax.Array:
-    """log p with one draw of the noise, and of how much room it has, in nats."""
-    noise = jax.random.uniform(key, image_shape, minval=-0.5, maxval=0.5)
-    x = levels.grey(levels.index(image)) + step * noise
-    return log_density(params, x) + dimension * math.log(step)
-
-  def loss(params: Params, example: Example, key: Key) -> tuple[jax.Array, Metrics]:
-    nats = log_mass(params, example.image, key)
-    return -nats / dimension, levels.held_out(nats, dimension, 'dequantised_')
-
-  def evaluate(params: Params, example: Example, key: Key) -> Metrics:
-    found = jax.lax.map(
-      lambda key: log_mass(params, example.image, key), jax.random.split(key, draws)
-    )
-    tighter = logsumexp(found) - math.log(draws)
-    return levels.held_out(found.mean(), dimension, 'dequantised_') | levels.held_out(
-      tighter, dimension, f'importance_weighted_{draws}_'
-    )
-
-  def encode(params: Params, image: Image, key: Key) -> jax.Array:
-    """z of the image without noise, (N, D)."""
-    del key
-    return forward(network, params, patches(image))[0]
-
-  def decode(params: Params, z: jax.Array, key: Key) -> Image:
-    """What z is the code of, between the levels too."""
-    del key
-    return pixels(inverse(network, params, z))
-
-  def sample(params: Params, label: Label, key: Key) -> Image:
-    """The levels that an image with noise is nearest to."""
-    del label
-    z = jax.random.normal(key, patches(jnp.zeros(image_shape)).shape)
-    index = levels.index(pixels(inverse(network, params, z)))
-    return levels.grey(jnp.clip(index, 0, levels.count - 1))
-
+  flow = Flow(network, image_shape, levels, patch)
   return Objective(
-    init,
-    base.descent(loss, optimizer),
-    evaluate,
-    sample,
-    encode,
-    decode,
+    partial(init, flow, blocks, optimizer),
+    base.descent(partial(loss, flow), optimizer),
+    partial(evaluate, flow, draws),
+    partial(sample, flow),
+    partial(encode, flow),
+    partial(decode, flow),
     networks={'network': network},
   )
 
