@@ -1,10 +1,8 @@
 """Probabilistic principal component analysis by expectation-maximisation, in batches.
 
 Tipping & Bishop 1999. Symbols: x an image as (d,) numbers in [-1, 1], z ~ N(0, I) its code (q,),
-x = W z + mu + noise of variance s2, so that p(x) = N(mu, W W^T + s2 I); M = W^T W + s2 I. One
-update takes the statistics of its batch (E), mixes them into those of the batches before (Cappé &
-Moulines 2009, eq. 13) and maximises the likelihood that they belong to (M). With all images in a
-batch and no memory it is EM itself, whose limit has the leading eigenvectors of the images'
+x = W z + mu + noise of variance s2, so that p(x) = N(mu, W W^T + s2 I); M = W^T W + s2 I. See
+`online_em` for what an update is. The limit of EM has the leading eigenvectors of the images'
 covariance as its axes and the mean of the other eigenvalues as its noise. The M step knows the
 covariance of the codes as a parameter too, and puts it into W (PX-EM, Liu et al. 1998): EM without
 that finds the length of W in steps of s2 over an eigenvalue, which on images is thousands of them.
@@ -12,6 +10,7 @@ that finds the length of W in steps of s2 over an eigenvalue, which on images is
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +24,6 @@ from jaxgen.objectives.base import (
   Image,
   Joint,
   Key,
-  Keys,
   Label,
   Memory,
   Metrics,
@@ -33,6 +31,7 @@ from jaxgen.objectives.base import (
   Params,
 )
 from jaxgen.objectives.distributions import log_normal
+from jaxgen.objectives.linear.online_em import nothing_seen, online_em
 
 SHOWN = 10  # principal axes in the figure, at most
 
@@ -73,15 +72,18 @@ def log_density(params: Params, x: jax.Array) -> jax.Array:
   return -0.5 * (x.size * (math.log(2.0 * math.pi) + params['mean_log_variance']) + square)
 
 
-def log_likelihood(params: Params, x: jax.Array, z: jax.Array) -> jax.Array:
-  """log N(x; W z + mu, s2 I) in nats."""
-  mean = params['weights'] @ z + params['mean']
+def log_likelihood(params: Params, image: Image, z: jax.Array) -> jax.Array:
+  """log p(x | z) = log N(x; W z + mu, s2 I) in nats."""
+  x, mean = image.ravel(), params['weights'] @ z + params['mean']
   return log_normal(x, mean, jnp.full_like(x, jnp.log(params['variance'])))
 
 
-def drawing(params: Params, x: jax.Array) -> Callable[[Key], tuple[jax.Array, jax.Array]]:
+def posterior(
+  params: Params, image: Image, key: Key
+) -> Callable[[Key], tuple[jax.Array, jax.Array]]:
   """A function that draws from p(z | x) = N(E[z | x], s2 M^-1): key -> z (q,), log p(z | x)."""
-  mean, root = posterior_mean(params, x), jnp.linalg.cholesky(params['covariance'])
+  del key
+  mean, root = posterior_mean(params, image.ravel()), jnp.linalg.cholesky(params['covariance'])
 
   def draw(key: Key) -> tuple[jax.Array, jax.Array]:
     noise, zeros = jax.random.normal(key, mean.shape), jnp.zeros_like(mean)
@@ -119,6 +121,66 @@ def maximise(seen: Memory, floor: float) -> Params:
   return complete(mean, weights, jnp.maximum(variance, floor))
 
 
+def init(dimension: int, latent: int, key: Key) -> tuple[Params, Memory]:
+  """Directions by chance, and the statistics of no image."""
+  weights = jax.random.normal(key, (dimension, latent)) / math.sqrt(dimension)
+  params = complete(jnp.zeros(dimension), weights, jnp.ones(()))
+  return params, nothing_seen(statistics, params, params['mean'])
+
+
+def first_guess(floor: float, params: Params, images: jax.Array) -> Params:
+  """Mean and mean variance of the first images, with directions by chance."""
+  mean, square = base.average(lambda x: (x, x**2), images)
+  return complete(mean, params['weights'], jnp.maximum(jnp.mean(square - mean**2), floor))
+
+
+def evaluate(params: Params, example: Example, key: Key) -> Metrics:
+  """log p(x) in nats."""
+  del key
+  return {'log_density_nats': log_density(params, example.image.ravel())}
+
+
+def encode(params: Params, image: Image, key: Key) -> jax.Array:
+  """The mean of p(z | x)."""
+  del key
+  return posterior_mean(params, image.ravel())
+
+
+def decode(image_shape: tuple[int, int, int], params: Params, z: jax.Array, key: Key) -> Image:
+  """The mean of p(x | z)."""
+  del key
+  return (params['weights'] @ z + params['mean']).reshape(image_shape)
+
+
+def draw_image(image_shape: tuple[int, int, int], params: Params, z: jax.Array, key: Key) -> Image:
+  """A draw of p(x | z)."""
+  noise = jnp.sqrt(params['variance']) * jax.random.normal(key, image_shape)
+  return decode(image_shape, params, z, key) + noise
+
+
+def sample(image_shape: tuple[int, int, int], params: Params, label: Label, key: Key) -> Image:
+  """A draw of p(x), its pixels brought into [-1, 1]."""
+  del label
+  code_key, noise_key = jax.random.split(key)
+  z = jax.random.normal(code_key, params['weights'].shape[1:])
+  return jnp.clip(draw_image(image_shape, params, z, noise_key), -1.0, 1.0)
+
+
+def axes(
+  image_shape: tuple[int, int, int], params: Params, examples: Example, key: Key
+) -> jax.Array:
+  """Each row: along a principal axis, from two standard deviations below the mean to two above.
+
+  The leading axes come first. EM finds W up to a rotation of the codes, which this undoes.
+  """
+  del examples, key
+  _, rotation = jnp.linalg.eigh(params['weights'].T @ params['weights'])
+  along = (params['weights'] @ rotation[:, ::-1]).T[:SHOWN]
+  shifts = jnp.linspace(-2.0, 2.0, 5)
+  pictures = params['mean'][None, None] + shifts[None, :, None] * along[:, None]
+  return pictures.reshape(*pictures.shape[:2], *image_shape)
+
+
 def probabilistic_pca(
   image_shape: tuple[int, int, int], latent: int, floor: float = 1e-3, forgetting: float = 0.0
 ) -> Objective:
@@ -144,78 +206,23 @@ def probabilistic_pca(
       f'objective.floor={floor} must be above 0 and objective.forgetting={forgetting} in [0, 1]'
     )
 
-  def init(key: Key) -> tuple[Params, Memory]:
-    weights = jax.random.normal(key, (dimension, latent)) / math.sqrt(dimension)
-    params = complete(jnp.zeros(dimension), weights, jnp.ones(()))
-    shapes, _ = jax.eval_shape(statistics, params, params['mean'])
-    return params, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-
-  def first_guess(params: Params, images: jax.Array) -> Params:
-    """Mean and mean variance of the first images, with directions by chance."""
-    mean, square = base.average(lambda x: (x, x**2), images)
-    return complete(mean, params['weights'], jnp.maximum(jnp.mean(square - mean**2), floor))
-
-  def update(
-    params: Params, memory: Memory, examples: Example, keys: Keys, step: jax.Array
-  ) -> tuple[Params, Memory, Metrics]:
-    images = examples.image.reshape(-1, dimension)
-    params = jax.tree.map(
-      lambda guessed, known: jnp.where(step == 0, guessed, known),
-      first_guess(params, images),
-      params,
-    )
-    seen, density = base.average(lambda x: statistics(params, x), images)
-    size = (step + 1.0) ** -forgetting
-    memory = jax.tree.map(lambda old, new: old + size * (new - old), memory, seen)
-    return maximise(memory, floor), memory, {'log_density_nats': density}
-
-  def evaluate(params: Params, example: Example, key: Key) -> Metrics:
-    del key
-    return {'log_density_nats': log_density(params, example.image.ravel())}
-
-  def encode(params: Params, image: Image, key: Key) -> jax.Array:
-    """The mean of p(z | x)."""
-    del key
-    return posterior_mean(params, image.ravel())
-
-  def decode(params: Params, z: jax.Array, key: Key) -> Image:
-    """The mean of p(x | z)."""
-    del key
-    return (params['weights'] @ z + params['mean']).reshape(image_shape)
-
-  def draw_image(params: Params, z: jax.Array, key: Key) -> Image:
-    noise = jnp.sqrt(params['variance']) * jax.random.normal(key, image_shape)
-    return decode(params, z, key) + noise
-
-  def sample(params: Params, label: Label, key: Key) -> Image:
-    """A draw of p(x), its pixels brought into [-1, 1]."""
-    del label
-    code_key, noise_key = jax.random.split(key)
-    z = jax.random.normal(code_key, (latent,))
-    return jnp.clip(draw_image(params, z, noise_key), -1.0, 1.0)
-
-  def axes(params: Params, examples: Example, key: Key) -> jax.Array:
-    """Each row: along a principal axis, from two standard deviations below the mean to two above.
-
-    The leading axes come first. EM finds W up to a rotation of the codes, which this undoes.
-    """
-    del examples, key
-    _, rotation = jnp.linalg.eigh(params['weights'].T @ params['weights'])
-    along = (params['weights'] @ rotation[:, ::-1]).T[:SHOWN]
-    shifts = jnp.linspace(-2.0, 2.0, 5)
-    pictures = params['mean'][None, None] + shifts[None, :, None] * along[:, None]
-    return pictures.reshape(*pictures.shape[:2], *image_shape)
-
-  shown = {'axes': axes, 'reconstructions': figures.reconstructions(encode, decode)}
-  joint = Joint(
-    'gaussian_density',
-    lambda params, image, z: log_likelihood(params, image.ravel(), z),
-    draw_image,
-    lambda params, image, key: drawing(params, image.ravel()),
-  )
-  # These parameters are no noisy ones of a descent: each update replaces those before.
+  decoded = partial(decode, image_shape)
   return Objective(
-    init, update, evaluate, sample, encode, decode, shown, averaged=False, joint=joint
+    partial(init, dimension, latent),
+    partial(
+      online_em, partial(first_guess, floor), statistics, partial(maximise, floor=floor), forgetting
+    ),
+    evaluate,
+    partial(sample, image_shape),
+    encode,
+    decoded,
+    {
+      'axes': partial(axes, image_shape),
+      'reconstructions': figures.reconstructions(encode, decoded),
+    },
+    # These parameters are no noisy ones of a descent: each update replaces those before.
+    averaged=False,
+    joint=Joint('gaussian_density', log_likelihood, partial(draw_image, image_shape), posterior),
   )
 
 
