@@ -1,12 +1,11 @@
 """Mixture of Gaussians by expectation-maximisation (Dempster et al. 1977), in batches.
 
 Symbols: x an image as (d,) numbers in [-1, 1], p(x) = sum_k w_k N(x; m_k, S_k), r_k(x) the
-responsibilities. One update takes the sufficient statistics of its batch
-(E), mixes them into those of the batches before (Cappé & Moulines 2009, eq. 13) and maximises the
-likelihood that they belong to (M). With all images in a batch and no memory it is EM itself.
+responsibilities. See `online_em` for what an update is.
 """
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -17,17 +16,8 @@ from jax.scipy.special import logsumexp
 
 from jaxgen.datasets.splits import Facts
 from jaxgen.objectives import base
-from jaxgen.objectives.base import (
-  Example,
-  Image,
-  Key,
-  Keys,
-  Label,
-  Memory,
-  Metrics,
-  Objective,
-  Params,
-)
+from jaxgen.objectives.base import Example, Image, Key, Label, Memory, Metrics, Objective, Params
+from jaxgen.objectives.linear.online_em import nothing_seen, online_em
 
 # Factorisations go component by component: on a CPU a batch of them is shared out among threads, of
 # which more devices than cores leave none free while they wait for each other.
@@ -82,6 +72,58 @@ def maximise(seen: Memory, floor: float) -> Params:
   return params | {'roots': jax.lax.map(root, (seen['second'] / weights[:, None, None], means))}
 
 
+def guess(means: jax.Array, variances: jax.Array, floor: float, full: bool) -> Params:
+  """Components of equal weight at means (K, d), and one variance of each pixel (d,) for all."""
+  components = len(means)
+  roots = jnp.tile(jnp.sqrt(jnp.maximum(variances, floor)), (components, 1))
+  return {
+    'log_weights': jnp.full(components, -math.log(components)),
+    'means': means,
+    'roots': jax.vmap(jnp.diag)(roots) if full else roots,
+  }
+
+
+def init(
+  components: int, dimension: int, floor: float, full: bool, key: Key
+) -> tuple[Params, Memory]:
+  """Components by chance, and the statistics of no image."""
+  means = jax.random.normal(key, (components, dimension))
+  params = guess(means, jnp.ones(dimension), floor, full)
+  return params, nothing_seen(statistics, params, means[0])
+
+
+def first_guess(floor: float, params: Params, images: jax.Array) -> Params:
+  """Components at the first images, as wide as all of them."""
+  mean, square = base.average(lambda x: (x, x**2), images)
+  means = base.gather(images)[: len(params['means'])]
+  return guess(means, square - mean**2, floor, params['roots'].ndim == 3)
+
+
+def evaluate(params: Params, example: Example, key: Key) -> Metrics:
+  """log p(x) in nats."""
+  del key
+  return {'log_density_nats': logsumexp(log_joint(params, example.image.ravel()))}
+
+
+def sample(image_shape: tuple[int, int, int], params: Params, label: Label, key: Key) -> Image:
+  """A draw of p(x)."""
+  del label
+  component_key, noise_key = jax.random.split(key)
+  k = jax.random.categorical(component_key, params['log_weights'])
+  noise, root = jax.random.normal(noise_key, params['means'].shape[1:]), params['roots'][k]
+  full = root.ndim == 2
+  return (params['means'][k] + (root @ noise if full else root * noise)).reshape(image_shape)
+
+
+def rows_of_means(
+  image_shape: tuple[int, int, int], params: Params, examples: Example, key: Key
+) -> jax.Array:
+  """The components' means, in rows of at most ten."""
+  del examples, key
+  columns = next(c for c in range(10, 0, -1) if len(params['means']) % c == 0)
+  return params['means'].reshape(-1, columns, *image_shape)
+
+
 def gaussian_mixture(
   image_shape: tuple[int, int, int],
   components: int,
@@ -109,58 +151,17 @@ def gaussian_mixture(
       f'objective.components={components} must be at least 1, objective.floor={floor} above 0 and '
       f'objective.forgetting={forgetting} in [0, 1]'
     )
-  dimension, full = math.prod(image_shape), covariance == 'full'
-
-  def guess(means: jax.Array, variances: jax.Array) -> Params:
-    """Components of equal weight and one variance of each pixel for all."""
-    roots = jnp.tile(jnp.sqrt(jnp.maximum(variances, floor)), (components, 1))
-    return {
-      'log_weights': jnp.full(components, -math.log(components)),
-      'means': means,
-      'roots': jax.vmap(jnp.diag)(roots) if full else roots,
-    }
-
-  def init(key: Key) -> tuple[Params, Memory]:
-    means = jax.random.normal(key, (components, dimension))
-    params = guess(means, jnp.ones(dimension))
-    shapes, _ = jax.eval_shape(statistics, params, means[0])
-    return params, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-
-  def first_guess(images: jax.Array) -> Params:
-    mean, square = base.average(lambda x: (x, x**2), images)
-    return guess(base.gather(images)[:components], square - mean**2)
-
-  def update(
-    params: Params, memory: Memory, examples: Example, keys: Keys, step: jax.Array
-  ) -> tuple[Params, Memory, Metrics]:
-    images = examples.image.reshape(-1, dimension)
-    params = jax.tree.map(
-      lambda guessed, known: jnp.where(step == 0, guessed, known), first_guess(images), params
-    )
-    seen, log_density = base.average(lambda x: statistics(params, x), images)
-    size = (step + 1.0) ** -forgetting
-    memory = jax.tree.map(lambda old, new: old + size * (new - old), memory, seen)
-    return maximise(memory, floor), memory, {'log_density_nats': log_density}
-
-  def evaluate(params: Params, example: Example, key: Key) -> Metrics:
-    del key
-    return {'log_density_nats': logsumexp(log_joint(params, example.image.ravel()))}
-
-  def sample(params: Params, label: Label, key: Key) -> Image:
-    del label
-    component_key, noise_key = jax.random.split(key)
-    k = jax.random.categorical(component_key, params['log_weights'])
-    noise, root = jax.random.normal(noise_key, (dimension,)), params['roots'][k]
-    return (params['means'][k] + (root @ noise if full else root * noise)).reshape(image_shape)
-
-  def means(params: Params, examples: Example, key: Key) -> jax.Array:
-    """The components' means, in rows of at most ten."""
-    del examples, key
-    columns = next(c for c in range(10, 0, -1) if components % c == 0)
-    return params['means'].reshape(-1, columns, *image_shape)
-
-  # These parameters are no noisy ones of a descent: each update replaces those before.
-  return Objective(init, update, evaluate, sample, figures={'means': means}, averaged=False)
+  return Objective(
+    partial(init, components, math.prod(image_shape), floor, covariance == 'full'),
+    partial(
+      online_em, partial(first_guess, floor), statistics, partial(maximise, floor=floor), forgetting
+    ),
+    evaluate,
+    partial(sample, image_shape),
+    figures={'means': partial(rows_of_means, image_shape)},
+    # These parameters are no noisy ones of a descent: each update replaces those before.
+    averaged=False,
+  )
 
 
 def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
