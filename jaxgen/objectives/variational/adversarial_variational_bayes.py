@@ -16,8 +16,8 @@ T is never the best, and where it is behind, the bound is estimated too high. So
 also have the bounds that r, a Gaussian with a density, has as a posterior: bounds whatever T says.
 """
 
-import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 
 import flax.linen as nn
@@ -29,23 +29,10 @@ import optax
 from jaxgen.datasets.splits import Facts
 from jaxgen.networks import build_network, mlp
 from jaxgen.objectives import base, figures, optimizers
-from jaxgen.objectives.base import (
-  Example,
-  Image,
-  Key,
-  Keys,
-  Label,
-  Memory,
-  Metrics,
-  Objective,
-  Params,
-)
+from jaxgen.objectives.base import Example, Image, Key, Keys, Memory, Metrics, Objective, Params
 from jaxgen.objectives.distributions import log_normal
 from jaxgen.objectives.variational import bounds, diagnosis
-from jaxgen.objectives.variational.likelihoods import (
-  ObservationModel,
-  build_observation_model,
-)
+from jaxgen.objectives.variational.likelihoods import ObservationModel, build_observation_model
 
 EARLY = 1000  # updates before which codes need not tell images apart
 LEAST = 1e-8  # variance of a dimension of q
@@ -65,6 +52,161 @@ def moments(z: jax.Array) -> Gaussian:
 def log_ratio_to_prior(z: jax.Array, r: Gaussian) -> jax.Array:
   """log r(z) - log p(z) in nats."""
   return log_normal(z, *r) - log_normal(z, jnp.zeros_like(z), jnp.zeros_like(z))
+
+
+@dataclass(frozen=True)
+class ImplicitVAE:
+  """q(z|x), p(x|z), and T between them; attributes as in `adversarial_variational_bayes`.
+
+  The parameters of T are `judge`, those of all else are in `params`.
+  """
+
+  encoder: nn.Module
+  sampler: nn.Module
+  observed: ObservationModel
+  discriminator: nn.Module
+  latent: int
+  noise: int
+  adaptive_contrast: bool
+  contrast_samples: int
+
+  def features(self, params: Params, image: Image) -> jax.Array:
+    """h."""
+    return self.encoder.apply(params['encoder'], image)
+
+  def draw(self, params: Params, h: jax.Array, key: Key) -> jax.Array:
+    """z of q."""
+    e = jax.random.normal(key, (self.noise,))
+    return self.sampler.apply(params['sampler'], jnp.append(h, e))
+
+  def gaussian(self, params: Params, h: jax.Array, key: Key) -> Gaussian:
+    """The Gaussian with the moments of q."""
+    keys = jax.random.split(key, self.contrast_samples)
+    return moments(jax.vmap(partial(self.draw, params, h))(keys))
+
+  def contrast(self, params: Params, h: jax.Array, key: Key) -> Gaussian:
+    """r."""
+    prior = jnp.zeros(self.latent), jnp.zeros(self.latent)
+    return self.gaussian(params, h, key) if self.adaptive_contrast else prior
+
+  def log_ratio_to_contrast(
+    self, judge: Params, h: jax.Array, z: jax.Array, r: Gaussian
+  ) -> jax.Array:
+    """T(x, z), which stands for log q(z) - log r(z) in nats."""
+    y = (z - r[0]) * jnp.exp(-0.5 * r[1])
+    return self.discriminator.apply(judge, jnp.concatenate([h, y, y**2]))[0]
+
+  def infer(self, params: Params, image: Image, key: Key) -> Gaussian:
+    """The Gaussian with the moments of q(z|x)."""
+    return self.gaussian(params, self.features(params, image), key)
+
+  def encode(self, params: Params, image: Image, key: Key) -> jax.Array:
+    """The mean of q(z|x)."""
+    return self.infer(params, image, key)[0]
+
+  def posterior(self, params: Params, image: Image, key: Key) -> Callable[[Key], tuple]:
+    """Draws from the Gaussian with the moments of q, as q has no density."""
+    return bounds.drawing(*self.infer(params, image, key))
+
+
+def init(
+  vae: ImplicitVAE,
+  optimizer: optax.GradientTransformation,
+  discriminator_optimizer: optax.GradientTransformation,
+  image_shape: tuple[int, int, int],
+  key: Key,
+) -> tuple[Params, Memory]:
+  """Parameters, and both optimizers' states."""
+  keys = jax.random.split(key, 4)
+  h, encoded = vae.encoder.init_with_output(keys[0], jnp.zeros(image_shape))
+  model = {'encoder': encoded} | vae.observed.init(keys[1], jnp.zeros(vae.latent))
+  model['sampler'] = vae.sampler.init(keys[2], jnp.append(h, jnp.zeros(vae.noise)))
+  judge = vae.discriminator.init(keys[3], jnp.append(h, jnp.zeros(2 * vae.latent)))
+  memory = {'model': optimizer.init(model), 'discriminator': discriminator_optimizer.init(judge)}
+  return model | {'discriminator': judge}, memory
+
+
+def judge_loss(
+  vae: ImplicitVAE, params: Params, judge: Params, example: Example, key: Key
+) -> tuple[jax.Array, Metrics]:
+  """The discriminator's, of a sample of q and one of r."""
+  keys = jax.random.split(key, 3)
+  h = vae.features(params, example.image)
+  r = vae.contrast(params, h, keys[0])
+  z_q = vae.draw(params, h, keys[1])
+  z_r = bounds.reparameterize(*r, jax.random.normal(keys[2], (vae.latent,)))
+  of_q, of_r = (vae.log_ratio_to_contrast(judge, h, z, r) for z in (z_q, z_r))
+  loss = discriminator_loss(of_q, of_r)
+  return loss, {'accuracy': jnp.float32([of_q > 0.0, of_r < 0.0]).mean()}
+
+
+def model_loss(
+  vae: ImplicitVAE, judge: Params, params: Params, example: Example, key: Key
+) -> tuple[jax.Array, Metrics]:
+  """The bound at a sample of q, as the discriminator has it, with its sign changed."""
+  keys = jax.random.split(key)
+  h = vae.features(params, example.image)
+  r = vae.contrast(*jax.lax.stop_gradient((params, h)), keys[0])
+  z = vae.draw(params, h, keys[1])
+  kl = vae.log_ratio_to_contrast(judge, jax.lax.stop_gradient(h), z, r) + log_ratio_to_prior(z, r)
+  error = -vae.observed.log_probability(params, example.image, z)
+  name = f'reconstruction_{vae.observed.likelihood.measure}_nats'
+  return error + kl, {name: error, 'adversarial_kl_nats': kl}
+
+
+def update(
+  vae: ImplicitVAE,
+  optimizer: optax.GradientTransformation,
+  discriminator_optimizer: optax.GradientTransformation,
+  params: Params,
+  memory: Memory,
+  examples: Example,
+  keys: Keys,
+  step: jax.Array,
+) -> tuple[Params, Memory, Metrics]:
+  """One step of the discriminator, then one of the model under it."""
+  del step
+  model = {name: part for name, part in params.items() if name != 'discriminator'}
+  split = jax.vmap(jax.random.split)(keys)
+  judge, judge_state, judged = base.descend(
+    partial(judge_loss, vae, model),
+    *(discriminator_optimizer, params['discriminator'], memory['discriminator']),
+    *(examples, split[:, 0]),
+  )
+  model, state, metrics = base.descend(
+    partial(model_loss, vae, judge),
+    *(optimizer, model, memory['model'], examples, split[:, 1]),
+  )
+  memory = {'model': state, 'discriminator': judge_state}
+  metrics |= base.prefix('discriminator', judged)
+  return model | {'discriminator': judge}, memory, metrics
+
+
+def evaluate(vae: ImplicitVAE, samples: int, params: Params, example: Example, key: Key) -> Metrics:
+  """The bounds of the Gaussian with the moments of q, and what T says of q itself."""
+  keys = jax.random.split(key, 3)
+  log_p = partial(vae.observed.log_probability, params, example.image)
+  q = vae.infer(params, example.image, keys[0])
+  found = bounds.terms(log_p, *q, keys[1], samples)
+  estimate = partial(model_loss, vae, params['discriminator'], params, example)
+  losses, parts = jax.lax.map(estimate, jax.random.split(keys[2], samples))
+  likelihood = vae.observed.likelihood
+  return bounds.held_out(found, likelihood, example.image.size) | {
+    f'adversarial_elbo_{likelihood.measure}_nats': -losses.mean(),
+    'adversarial_kl_nats': parts['adversarial_kl_nats'].mean(),
+  }
+
+
+def diagnose(vae: ImplicitVAE, params: Params, examples: Example, key: Key) -> Metrics:
+  """How many dimensions of the code tell images apart."""
+  keys = jax.random.split(key, len(examples.image))
+  codes = jax.vmap(vae.encode, in_axes=(None, 0, 0))(params, examples.image, keys)
+  return diagnosis.activity(codes)
+
+
+def warn(step: int, means: Mapping[str, float]) -> list[str]:
+  """A sentence where the posterior has collapsed, after a while."""
+  return diagnosis.warn(step, means) if step >= EARLY else []
 
 
 def adversarial_variational_bayes(
@@ -105,136 +247,23 @@ def adversarial_variational_bayes(
       f'objective.noise={noise} must be at least 1 and objective.contrast_samples='
       f'{contrast_samples} at least 2'
     )
-
-  def init(key: Key) -> tuple[Params, Memory]:
-    keys = jax.random.split(key, 4)
-    h, encoded = encoder.init_with_output(keys[0], jnp.zeros(image_shape))
-    model = {'encoder': encoded} | observed.init(keys[1], jnp.zeros(latent))
-    model['sampler'] = sampler.init(keys[2], jnp.append(h, jnp.zeros(noise)))
-    judge = discriminator.init(keys[3], jnp.append(h, jnp.zeros(2 * latent)))
-    memory = {'model': optimizer.init(model), 'discriminator': discriminator_optimizer.init(judge)}
-    return model | {'discriminator': judge}, memory
-
-  def features(params: Params, image: Image) -> jax.Array:
-    return encoder.apply(params['encoder'], image)
-
-  def draw(params: Params, h: jax.Array, key: Key) -> jax.Array:
-    """z of q."""
-    return sampler.apply(params['sampler'], jnp.append(h, jax.random.normal(key, (noise,))))
-
-  def gaussian(params: Params, h: jax.Array, key: Key) -> Gaussian:
-    """The Gaussian with the moments of q."""
-    keys = jax.random.split(key, contrast_samples)
-    return moments(jax.vmap(lambda key: draw(params, h, key))(keys))
-
-  def contrast(params: Params, h: jax.Array, key: Key) -> Gaussian:
-    """r."""
-    prior = jnp.zeros(latent), jnp.zeros(latent)
-    return gaussian(params, h, key) if adaptive_contrast else prior
-
-  def told(judge: Params, h: jax.Array, z: jax.Array, r: Gaussian) -> jax.Array:
-    """T(x, z)."""
-    y = (z - r[0]) * jnp.exp(-0.5 * r[1])
-    return discriminator.apply(judge, jnp.concatenate([h, y, y**2]))[0]
-
-  def judge_loss(
-    judge: Params, model: Params, example: Example, key: Key
-  ) -> tuple[jax.Array, Metrics]:
-    keys = jax.random.split(key, 3)
-    h = features(model, example.image)
-    r = contrast(model, h, keys[0])
-    z = draw(model, h, keys[1]), bounds.reparameterize(*r, jax.random.normal(keys[2], (latent,)))
-    of_q, of_r = (told(judge, h, each, r) for each in z)
-    return discriminator_loss(of_q, of_r), {
-      'accuracy': jnp.float32([of_q > 0.0, of_r < 0.0]).mean()
-    }
-
-  def model_loss(
-    model: Params, judge: Params, example: Example, key: Key
-  ) -> tuple[jax.Array, Metrics]:
-    keys = jax.random.split(key)
-    h = features(model, example.image)
-    r = contrast(*jax.lax.stop_gradient((model, h)), keys[0])
-    z = draw(model, h, keys[1])
-    kl = told(judge, jax.lax.stop_gradient(h), z, r) + log_ratio_to_prior(z, r)
-    error = -observed.log_probability(model, example.image, z)
-    name = f'reconstruction_{observed.likelihood.measure}_nats'
-    return error + kl, {name: error, 'adversarial_kl_nats': kl}
-
-  def update(
-    params: Params, memory: Memory, examples: Example, keys: Keys, step: jax.Array
-  ) -> tuple[Params, Memory, Metrics]:
-    """One step of the discriminator, then one of the model under it."""
-    del step
-    model = {name: part for name, part in params.items() if name != 'discriminator'}
-    split = jax.vmap(jax.random.split)(keys)
-    judge, judge_state, judged = base.descend(
-      lambda judge, *seen: judge_loss(judge, model, *seen),
-      *(discriminator_optimizer, params['discriminator'], memory['discriminator']),
-      *(examples, split[:, 0]),
-    )
-    model, state, metrics = base.descend(
-      lambda model, *seen: model_loss(model, judge, *seen),
-      *(optimizer, model, memory['model'], examples, split[:, 1]),
-    )
-    memory = {'model': state, 'discriminator': judge_state}
-    metrics |= base.prefix('discriminator', judged)
-    return model | {'discriminator': judge}, memory, metrics
-
-  def inferred(params: Params, image: Image, key: Key) -> Gaussian:
-    return gaussian(params, features(params, image), key)
-
-  def evaluate(params: Params, example: Example, key: Key) -> Metrics:
-    """The bounds of the Gaussian with the moments of q, and what T says of q itself."""
-    keys = jax.random.split(key, 3)
-    log_p = partial(observed.log_probability, params, example.image)
-    q = inferred(params, example.image, keys[0])
-    found = bounds.terms(log_p, *q, keys[1], importance_samples)
-    estimate = partial(model_loss, params, params['discriminator'], example)
-    losses, parts = jax.lax.map(estimate, jax.random.split(keys[2], importance_samples))
-    return bounds.held_out(found, observed.likelihood, math.prod(image_shape)) | {
-      f'adversarial_elbo_{observed.likelihood.measure}_nats': -losses.mean(),
-      'adversarial_kl_nats': parts['adversarial_kl_nats'].mean(),
-    }
-
-  def diagnose(params: Params, examples: Example, key: Key) -> Metrics:
-    keys = jax.random.split(key, len(examples.image))
-    codes = jax.vmap(encode, in_axes=(None, 0, 0))(params, examples.image, keys)
-    return diagnosis.activity(codes)
-
-  def encode(params: Params, image: Image, key: Key) -> jax.Array:
-    """The mean of q(z|x)."""
-    return inferred(params, image, key)[0]
-
-  def posterior(params: Params, image: Image, key: Key) -> Callable[[Key], tuple]:
-    """Draws from the Gaussian with the moments of q, as q has no density."""
-    return bounds.drawing(*inferred(params, image, key))
-
-  def sample(params: Params, label: Label, key: Key) -> Image:
-    del label
-    return observed.decode(params, jax.random.normal(key, (latent,)), key)
-
-  def warn(step: int, means: Mapping[str, float]) -> list[str]:
-    """A sentence where the posterior has collapsed, after a while."""
-    return diagnosis.warn(step, means) if step >= EARLY else []
-
+  vae = ImplicitVAE(
+    encoder, sampler, observed, discriminator, latent, noise, adaptive_contrast, contrast_samples
+  )
+  networks = {'encoder': encoder, 'sampler': sampler, 'decoder': observed.decoder}
+  rules = optimizer, discriminator_optimizer
   return Objective(
-    init,
-    update,
-    evaluate,
-    sample,
-    encode,
+    partial(init, vae, *rules, image_shape),
+    partial(update, vae, *rules),
+    partial(evaluate, vae, importance_samples),
+    partial(observed.sample, latent),
+    vae.encode,
     observed.decode,
-    figures={'reconstructions': figures.reconstructions(encode, observed.decode)},
-    diagnose=diagnose,
-    networks={
-      'encoder': encoder,
-      'sampler': sampler,
-      'decoder': observed.decoder,
-      'discriminator': discriminator,
-    },
+    figures={'reconstructions': figures.reconstructions(vae.encode, observed.decode)},
+    diagnose=partial(diagnose, vae),
+    networks=networks | {'discriminator': discriminator},
     warn=warn,
-    joint=observed.joint(posterior),
+    joint=observed.joint(vae.posterior),
   )
 
 

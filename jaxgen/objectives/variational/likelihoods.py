@@ -12,7 +12,7 @@ from jaxgen.datasets.splits import Facts
 from jaxgen.images import from_uint8, to_uint8
 from jaxgen.networks import build_network
 from jaxgen.objectives import base
-from jaxgen.objectives.base import Image, Joint, Key, Params
+from jaxgen.objectives.base import Image, Joint, Key, Label, Params
 from jaxgen.objectives.distributions import discretized_log_likelihood, log_normal
 
 
@@ -124,6 +124,11 @@ class ObservationModel(NamedTuple):
   def joint(self, posterior: Callable[[Params, Image, Key], Callable[[Key], tuple]]) -> Joint:
     """p(x, z) under N(0, I), with what the model knows of z given x."""
     return Joint(self.likelihood.measure, self.log_probability, self.draw, posterior)
+
+  def sample(self, latent: int, params: Params, label: Label, key: Key) -> Image:
+    """The mean of p(x|z) at a z (latent,) of N(0, I)."""
+    del label
+    return self.decode(params, jax.random.normal(key, (latent,)), key)
 
 
 def observation_model(
