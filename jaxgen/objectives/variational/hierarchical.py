@@ -14,8 +14,8 @@ e = (e_1, ..., e_L), and with one layer this is the VAE. Logarithms are natural,
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -39,80 +39,137 @@ from jaxgen.objectives.base import (
 )
 from jaxgen.objectives.distributions import gaussian_kl, log_normal
 from jaxgen.objectives.variational import bounds, diagnosis, estimators
-from jaxgen.objectives.variational.likelihoods import (
-  ObservationModel,
-  build_observation_model,
-)
+from jaxgen.objectives.variational.ladder import Ladder, ladder
+from jaxgen.objectives.variational.likelihoods import ObservationModel, build_observation_model
 
 Gaussian = tuple[jax.Array, jax.Array]  # means and log variances, (layers, latent) each
 
 
-class Ladder(NamedTuple):
-  """The layers of a code, from the top down.
+@dataclass(frozen=True)
+class HierarchicalVAE:
+  """p(x|z) and a ladder of codes, with what that sees of an image.
 
   Attributes:
-    init: features (F,), key -> params of the priors and posteriors.
-    infer: params, features (F,), noise (layers, latent) -> z (layers latent,), its e, and mean and
-      log variance of q(e_l | z_<l, x), (layers, latent) each.
-    generate: params, e (layers, latent) -> z (layers latent,).
+    encoder: image -> the features that all posteriors see, a vector.
+    ladder: of the codes.
+    observed: p(x|z), of z (layers latent,).
+    shape: (layers, latent), of e.
   """
 
-  init: Callable[[jax.Array, Key], Params]
-  infer: Callable[[Params, jax.Array, jax.Array], tuple[jax.Array, ...]]
-  generate: Callable[[Params, jax.Array], jax.Array]
+  encoder: nn.Module
+  ladder: Ladder
+  observed: ObservationModel
+  shape: tuple[int, int]
 
+  def init(self, key: Key, image_shape: tuple[int, int, int]) -> Params:
+    """Parameters for images (H, W, C)."""
+    keys = jax.random.split(key, 3)
+    features, encoded = self.encoder.init_with_output(keys[0], jnp.zeros(image_shape))
+    params = self.observed.init(keys[1], jnp.zeros(math.prod(self.shape)))
+    return params | {'encoder': encoded, 'ladder': self.ladder.init(features, keys[2])}
 
-def ladder(block: nn.Module, latent: int, layers: int) -> Ladder:
-  """Priors and posteriors of so many layers, each by a network of its own.
+  def infer(self, params: Params, image: Image, noise: jax.Array) -> tuple[jax.Array, ...]:
+    """z, its e, and mean and log variance of q(e_l | z_<l, x), as the ladder has them."""
+    features = self.encoder.apply(params['encoder'], image)
+    return self.ladder.infer(params['ladder'], features, noise)
 
-  Args:
-    block: vector -> (2 latent,), mean and log variance: of a prior from z_<l, of a posterior from
-      the features and z_<l.
-    latent: dimension of each layer.
-    layers: L.
-  """
+  def terms(
+    self, params: Params, image: Image, noise: jax.Array
+  ) -> tuple[jax.Array, jax.Array, Gaussian]:
+    """Of one sample: log p(x|z), log p(z) - log q(z|x), and the layers' q(e_l | z_<l, x)."""
+    z, code, *q = self.infer(params, image, noise)
+    standard = jnp.zeros_like(code)
+    log_ratio = log_normal(code, standard, standard) - log_normal(code, *q)
+    return self.observed.log_probability(params, image, z), log_ratio, tuple(q)
 
-  def init(features: jax.Array, key: Key) -> Params:
-    keys = jax.random.split(key, (layers, 2))
-    params = {}
-    for layer in range(layers):
-      above = jnp.zeros(layer * latent)
-      seen = jnp.concatenate([features, above])
-      params[f'posterior_{layer + 1}'] = block.init(keys[layer, 0], seen)
-      if layer:
-        params[f'prior_{layer + 1}'] = block.init(keys[layer, 1], above)
-    return params
+  def encode(self, params: Params, image: Image, key: Key) -> jax.Array:
+    """e (layers latent,), each layer at the mean of its posterior given those above."""
+    del key
+    return self.infer(params, image, jnp.zeros(self.shape))[1].ravel()
 
-  def place(params: Params, layer: int, above: jax.Array, e: jax.Array) -> jax.Array:
-    """z_<l and z_l = m_l + s_l e_l, from z_<l and e_l."""
-    if layer:
-      prior = jnp.split(block.apply(params[f'prior_{layer + 1}'], above), 2)
-      e = bounds.reparameterize(*prior, e)
-    return jnp.concatenate([above, e])
-
-  def infer(params: Params, features: jax.Array, noise: jax.Array) -> tuple[jax.Array, ...]:
-    z, found = jnp.zeros(0), []
-    for layer in range(layers):
-      seen = jnp.concatenate([features, z])
-      q = jnp.split(block.apply(params[f'posterior_{layer + 1}'], seen), 2)
-      e = bounds.reparameterize(*q, noise[layer])
-      z = place(params, layer, z, e)
-      found.append((e, *q))
-    return z, *map(jnp.stack, zip(*found, strict=True))
-
-  def generate(params: Params, code: jax.Array) -> jax.Array:
-    z = jnp.zeros(0)
-    for layer in range(layers):
-      z = place(params, layer, z, code[layer])
-    return z
-
-  return Ladder(init, infer, generate)
+  def decode(self, params: Params, code: jax.Array, key: Key) -> Image:
+    """The mean of p(x|z), from e (layers latent,)."""
+    z = self.ladder.generate(params['ladder'], code.reshape(self.shape))
+    return self.observed.decode(params, z, key)
 
 
 def layer_kl(mean: jax.Array, log_variance: jax.Array) -> Metrics:
   """The KL of each layer in nats, from q(e_l | z_<l, x), (layers, latent) each."""
   kl = jax.vmap(gaussian_kl)(mean, log_variance)
   return {f'layer_{layer}/kl_nats': value for layer, value in enumerate(kl, 1)}
+
+
+def loss(
+  vae: HierarchicalVAE,
+  free_bits: float,
+  beta: jax.Array,
+  params: Params,
+  example: Example,
+  key: Key,
+) -> tuple[jax.Array, Metrics]:
+  """The bound at one sample, with its sign changed, and its parts."""
+  noise = jax.random.normal(key, vae.shape)
+  log_likelihood, log_ratio, q = vae.terms(params, example.image, noise)
+  found = bounds.Terms(log_likelihood[None], log_ratio[None], gaussian_kl(*q))
+  kl = estimators.batch_kl(*map(jnp.ravel, q), free_bits) if free_bits else found.kl
+  bound = bounds.evidence_lower_bound(found.log_likelihoods, kl, beta)
+  return -bound, bounds.parts(found, vae.observed.likelihood) | layer_kl(*q)
+
+
+def update(
+  vae: HierarchicalVAE,
+  optimizer: optax.GradientTransformation,
+  free_bits: float,
+  beta_at: Callable[[jax.Array], jax.Array],
+  params: Params,
+  memory: Memory,
+  examples: Example,
+  keys: Keys,
+  step: jax.Array,
+) -> tuple[Params, Memory, Metrics]:
+  """A step up the bound, with the beta of its time."""
+  learn = partial(base.descend, partial(loss, vae, free_bits, beta_at(step)), optimizer)
+  return learn(params, memory, examples, keys)
+
+
+def evaluate(
+  vae: HierarchicalVAE, samples: int, params: Params, example: Example, key: Key
+) -> Metrics:
+  """The bounds of a held-out image, and the KL of each layer."""
+  noise = jax.random.normal(key, (samples, *vae.shape))
+  log_likelihoods, log_ratios, q = jax.lax.map(
+    partial(vae.terms, params, example.image), noise, batch_size=bounds.AT_ONCE
+  )
+  found = bounds.Terms(log_likelihoods, log_ratios, jax.vmap(gaussian_kl)(*q).mean())
+  by_layer = base.means(jax.vmap(layer_kl)(*q))
+  return bounds.held_out(found, vae.observed.likelihood, example.image.size) | by_layer
+
+
+def diagnose(vae: HierarchicalVAE, params: Params, examples: Example, key: Key) -> Metrics:
+  """How active each layer is, at the code that an image is encoded to."""
+  codes = jax.vmap(lambda image: vae.encode(params, image, key))(examples.image)
+  found = {}
+  for layer, part in enumerate(jnp.split(codes, vae.shape[0], axis=1), 1):
+    found |= base.prefix(f'layer_{layer}', diagnosis.activity(part))
+  return found
+
+
+def sample(vae: HierarchicalVAE, params: Params, label: Label, key: Key) -> Image:
+  """The mean of p(x|z) at an e of N(0, I)."""
+  del label
+  return vae.decode(params, jax.random.normal(key, (math.prod(vae.shape),)), key)
+
+
+def by_depth(vae: HierarchicalVAE, params: Params, examples: Example, key: Key) -> jax.Array:
+  """Each row: an image, and what its first 1 ... L layers say, those below as they expect."""
+  layers, latent = vae.shape
+
+  def row(image: Image) -> jax.Array:
+    code = vae.encode(params, image, key)
+    known = [code.at[depth * latent :].set(0.0) for depth in range(1, layers + 1)]
+    return jnp.stack([image, *(vae.decode(params, part, key) for part in known)])
+
+  return jax.vmap(row)(examples.image)
 
 
 def hierarchical(
@@ -150,95 +207,22 @@ def hierarchical(
     raise ValueError(f'objective.layers={layers} must be at least 1')
   estimators.require_fitting('elbo', 'naive', free_bits)
   beta_at = estimators.warm_up(beta, warm_up_steps)
-  steps = ladder(block, latent, layers)
+  vae = HierarchicalVAE(encoder, ladder(block, latent, layers), observed, (layers, latent))
+  shown = {'reconstructions': figures.reconstructions(vae.encode, vae.decode)}
 
   def init(key: Key) -> tuple[Params, Memory]:
-    keys = jax.random.split(key, 3)
-    blank = jnp.zeros(image_shape)
-    params = {'encoder': encoder.init(keys[0], blank)} | observed.init(
-      keys[1], jnp.zeros(layers * latent)
-    )
-    params['ladder'] = steps.init(encoder.apply(params['encoder'], blank), keys[2])
+    params = vae.init(key, image_shape)
     return params, optimizer.init(params)
-
-  def infer(params: Params, image: Image, noise: jax.Array) -> tuple[jax.Array, ...]:
-    features = encoder.apply(params['encoder'], image)
-    return steps.infer(params['ladder'], features, noise)
-
-  def terms(
-    params: Params, image: Image, noise: jax.Array
-  ) -> tuple[jax.Array, jax.Array, Gaussian]:
-    """Of one sample: log p(x|z), log p(z) - log q(z|x), and the layers' q(e_l | z_<l, x)."""
-    z, code, *q = infer(params, image, noise)
-    standard = jnp.zeros_like(code)
-    log_ratio = log_normal(code, standard, standard) - log_normal(code, *q)
-    return observed.log_probability(params, image, z), log_ratio, tuple(q)
-
-  def update(
-    params: Params, memory: Memory, examples: Example, keys: Keys, step: jax.Array
-  ) -> tuple[Params, Memory, Metrics]:
-    weight = beta_at(step)
-
-    def loss(params: Params, example: Example, key: Key) -> tuple[jax.Array, Metrics]:
-      noise = jax.random.normal(key, (layers, latent))
-      log_likelihood, log_ratio, q = terms(params, example.image, noise)
-      found = bounds.Terms(log_likelihood[None], log_ratio[None], gaussian_kl(*q))
-      kl = estimators.batch_kl(*map(jnp.ravel, q), free_bits) if free_bits else found.kl
-      bound = bounds.evidence_lower_bound(found.log_likelihoods, kl, weight)
-      return -bound, bounds.parts(found, observed.likelihood) | layer_kl(*q)
-
-    return base.descend(loss, optimizer, params, memory, examples, keys)
-
-  def evaluate(params: Params, example: Example, key: Key) -> Metrics:
-    noise = jax.random.normal(key, (importance_samples, layers, latent))
-    log_likelihoods, log_ratios, q = jax.lax.map(
-      partial(terms, params, example.image), noise, batch_size=bounds.AT_ONCE
-    )
-    found = bounds.Terms(log_likelihoods, log_ratios, jax.vmap(gaussian_kl)(*q).mean())
-    by_layer = base.means(jax.vmap(layer_kl)(*q))
-    return bounds.held_out(found, observed.likelihood, math.prod(image_shape)) | by_layer
-
-  def diagnose(params: Params, examples: Example, key: Key) -> Metrics:
-    """How active each layer is, at the code that an image is encoded to."""
-    codes = jax.vmap(lambda image: encode(params, image, key))(examples.image)
-    found = {}
-    for layer, part in enumerate(jnp.split(codes, layers, axis=1), 1):
-      found |= base.prefix(f'layer_{layer}', diagnosis.activity(part))
-    return found
-
-  def encode(params: Params, image: Image, key: Key) -> jax.Array:
-    """e (layers latent,), each layer at the mean of its posterior given those above."""
-    del key
-    return infer(params, image, jnp.zeros((layers, latent)))[1].ravel()
-
-  def decode(params: Params, code: jax.Array, key: Key) -> Image:
-    """The mean of p(x|z), from e (layers latent,)."""
-    z = steps.generate(params['ladder'], code.reshape(layers, latent))
-    return observed.decode(params, z, key)
-
-  def sample(params: Params, label: Label, key: Key) -> Image:
-    del label
-    return decode(params, jax.random.normal(key, (layers * latent,)), key)
-
-  def by_depth(params: Params, examples: Example, key: Key) -> jax.Array:
-    """Each row: an image, and what its first 1 ... L layers say, those below as they expect."""
-
-    def row(image: Image) -> jax.Array:
-      code = encode(params, image, key)
-      known = [code.at[depth * latent :].set(0.0) for depth in range(1, layers + 1)]
-      return jnp.stack([image, *(decode(params, part, key) for part in known)])
-
-    return jax.vmap(row)(examples.image)
 
   return Objective(
     init,
-    update,
-    evaluate,
-    sample,
-    encode,
-    decode,
-    figures={'reconstructions': figures.reconstructions(encode, decode), 'by_depth': by_depth},
-    diagnose=diagnose,
+    partial(update, vae, optimizer, free_bits, beta_at),
+    partial(evaluate, vae, importance_samples),
+    partial(sample, vae),
+    vae.encode,
+    vae.decode,
+    figures=shown | {'by_depth': partial(by_depth, vae)},
+    diagnose=partial(diagnose, vae),
     networks={'encoder': encoder, 'block': block, 'decoder': observed.decoder},
     warn=diagnosis.warn,
   )
