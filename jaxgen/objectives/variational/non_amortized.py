@@ -9,6 +9,8 @@ the difference is the amortisation gap (Cremer et al. 2018).
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -18,24 +20,115 @@ import optax
 
 from jaxgen.datasets.splits import Facts
 from jaxgen.objectives import base, figures, optimizers, tables
-from jaxgen.objectives.base import (
-  Example,
-  Image,
-  Key,
-  Keys,
-  Label,
-  Memory,
-  Metrics,
-  Objective,
-  Params,
-)
+from jaxgen.objectives.base import Example, Image, Key, Keys, Memory, Metrics, Objective, Params
 from jaxgen.objectives.variational import bounds
-from jaxgen.objectives.variational.likelihoods import (
-  ObservationModel,
-  build_observation_model,
-)
+from jaxgen.objectives.variational.likelihoods import ObservationModel, build_observation_model
 
 Posterior = dict[str, jax.Array]  # mean and log_variance, (latent,) each
+Climber = tuple[Posterior, Any]  # on its way up the bound, with its optimizer's state
+
+
+def climb(
+  gradient: Callable[[Posterior, Key], Posterior],
+  optimizer: optax.GradientTransformation,
+  start: Climber,
+  key: Key,
+  steps: int,
+) -> Climber:
+  """A posterior and its optimizer's state after so many steps, each with noise of its own."""
+
+  def step(carry: Climber, i: jax.Array) -> tuple[Climber, None]:
+    q, state = carry
+    updates, state = optimizer.update(gradient(q, jax.random.fold_in(key, i)), state, q)
+    return (optax.apply_updates(q, updates), state), None
+
+  return jax.lax.scan(step, start, jnp.arange(steps))[0]
+
+
+@dataclass(frozen=True)
+class Inference:
+  """What is found out of z, image by image, under a decoder that stays as it is.
+
+  Attributes:
+    observed: p(x|z), of z (latent,).
+    optimizer: of a posterior.
+    prior: p(z) as a posterior, with its optimizer's first state.
+    held_out_steps: of the posterior of an image that was never seen.
+  """
+
+  observed: ObservationModel
+  optimizer: optax.GradientTransformation
+  prior: Climber
+  held_out_steps: int
+
+  def terms(
+    self, params: Params, q: Posterior, image: Image, key: Key, samples: int
+  ) -> bounds.Terms:
+    """Of the bound on log p(x) by q."""
+    log_p = partial(self.observed.log_probability, params, image)
+    return bounds.terms(log_p, **q, key=key, samples=samples)
+
+  def loss(self, params: Params, q: Posterior, image: Image, key: Key) -> tuple[jax.Array, Metrics]:
+    """The bound at one sample, with its sign changed, and its parts."""
+    found = self.terms(params, q, image, key, 1)
+    elbo = bounds.evidence_lower_bound(found.log_likelihoods, found.kl)
+    return -elbo, bounds.parts(found, self.observed.likelihood)
+
+  def fit(self, params: Params, start: Climber, image: Image, key: Key, steps: int) -> Climber:
+    """A posterior after so many steps up one image's bound."""
+
+    def gradient(q: Posterior, key: Key) -> Posterior:
+      return jax.grad(lambda q: self.loss(params, q, image, key)[0])(q)
+
+    return climb(gradient, self.optimizer, start, key, steps)
+
+  def infer(self, params: Params, image: Image, key: Key) -> Posterior:
+    """The posterior of an image that was never seen."""
+    return self.fit(params, self.prior, image, key, self.held_out_steps)[0]
+
+  def encode(self, params: Params, image: Image, key: Key) -> jax.Array:
+    """The mean of the posterior that is inferred for an image."""
+    return self.infer(params, image, key)['mean']
+
+  def posterior(self, params: Params, image: Image, key: Key) -> Callable[[Key], tuple]:
+    """Draws from the one that is inferred."""
+    return bounds.drawing(**self.infer(params, image, key))
+
+
+def update(
+  inference: Inference,
+  optimizer: optax.GradientTransformation,
+  steps: int,
+  params: Params,
+  memory: Memory,
+  examples: Example,
+  keys: Keys,
+  step: jax.Array,
+) -> tuple[Params, Memory, Metrics]:
+  """So many steps of the batch's posteriors, then one of the decoder under them."""
+  del step
+
+  def climbed(start: Climber, image: Image, key: Key) -> Climber:
+    return inference.fit(params, start, image, jax.random.fold_in(key, 0), steps)
+
+  own = jax.tree.map(lambda table: table[examples.row], memory['posteriors'])
+  own = base.each(climbed, own, examples.image, keys)
+  noise = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, 1)
+  params, state, metrics = base.descend(
+    inference.loss, optimizer, params, memory['decoder'], own[0], examples.image, noise
+  )
+  table = tables.put(memory['posteriors'], *base.gather((examples.row, own)))
+  return params, {'decoder': state, 'posteriors': table}, metrics
+
+
+def evaluate(
+  inference: Inference, samples: int, dimension: int, params: Params, example: Example, key: Key
+) -> Metrics:
+  """The bounds of the posterior inferred for a held-out image, which has so many numbers."""
+  inference_key, bound_key = jax.random.split(key)
+  q = inference.infer(params, example.image, inference_key)
+  found = inference.terms(params, q, example.image, bound_key, samples)
+  return bounds.held_out(found, inference.observed.likelihood, dimension)
 
 
 def non_amortized(
@@ -72,96 +165,24 @@ def non_amortized(
     )
   prior = {'mean': jnp.zeros(latent), 'log_variance': jnp.zeros(latent)}
   fresh = prior, posterior_optimizer.init(prior)
+  inference = Inference(observed, posterior_optimizer, fresh, held_out_steps)
 
   def init(key: Key) -> tuple[Params, Memory]:
     params = observed.init(key, jnp.zeros(latent))
     table = jax.tree.map(lambda leaf: jnp.tile(leaf, (training_images, *[1] * leaf.ndim)), fresh)
     return params, {'decoder': optimizer.init(params), 'posteriors': table}
 
-  def terms(params: Params, q: Posterior, image: Image, key: Key, samples: int) -> bounds.Terms:
-    def log_p(z: jax.Array) -> jax.Array:
-      return observed.log_probability(params, image, z)
-
-    return bounds.terms(log_p, q['mean'], q['log_variance'], key, samples)
-
-  def negative_bound(q: Posterior, params: Params, image: Image, key: Key) -> jax.Array:
-    found = terms(params, q, image, key, 1)
-    return -bounds.evidence_lower_bound(found.log_likelihoods, found.kl)
-
-  def infer(params: Params, start: Any, image: Image, key: Key, steps: int) -> Any:
-    """A posterior and its optimizer's state after so many steps up one image's bound."""
-
-    def gradient(q: Posterior, key: Key) -> Posterior:
-      return jax.grad(negative_bound)(q, params, image, key)
-
-    return climb(gradient, posterior_optimizer, start, key, steps)
-
-  def loss(params: Params, q: Posterior, image: Image, key: Key) -> tuple[jax.Array, Metrics]:
-    found = terms(params, q, image, key, 1)
-    elbo = bounds.evidence_lower_bound(found.log_likelihoods, found.kl)
-    return -elbo, bounds.parts(found, observed.likelihood)
-
-  def update(
-    params: Params, memory: Memory, examples: Example, keys: Keys, step: jax.Array
-  ) -> tuple[Params, Memory, Metrics]:
-    del step
-    own = jax.tree.map(lambda table: table[examples.row], memory['posteriors'])
-
-    def climbed(start: Any, image: Image, key: Key) -> Any:
-      return infer(params, start, image, jax.random.fold_in(key, 0), inference_steps)
-
-    own = base.each(climbed, own, examples.image, keys)
-    noise = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, 1)
-    params, state, metrics = base.descend(
-      loss, optimizer, params, memory['decoder'], own[0], examples.image, noise
-    )
-    table = tables.put(memory['posteriors'], *base.gather((examples.row, own)))
-    return params, {'decoder': state, 'posteriors': table}, metrics
-
-  def inferred(params: Params, image: Image, key: Key) -> Posterior:
-    return infer(params, fresh, image, key, held_out_steps)[0]
-
-  def evaluate(params: Params, example: Example, key: Key) -> Metrics:
-    inference_key, bound_key = jax.random.split(key)
-    q = inferred(params, example.image, inference_key)
-    found = terms(params, q, example.image, bound_key, importance_samples)
-    return bounds.held_out(found, observed.likelihood, math.prod(image_shape))
-
-  def encode(params: Params, image: Image, key: Key) -> jax.Array:
-    """The mean of the posterior that is inferred for it."""
-    return inferred(params, image, key)['mean']
-
-  def posterior(params: Params, image: Image, key: Key) -> Callable[[Key], tuple]:
-    q = inferred(params, image, key)
-    return bounds.drawing(q['mean'], q['log_variance'])
-
-  def sample(params: Params, label: Label, key: Key) -> Image:
-    del label
-    return observed.decode(params, jax.random.normal(key, (latent,)), key)
-
-  shown = {'reconstructions': figures.reconstructions(encode, observed.decode)}
   return Objective(
-    *(init, update, evaluate, sample, encode, observed.decode, shown),
+    init,
+    partial(update, inference, optimizer, inference_steps),
+    partial(evaluate, inference, importance_samples, math.prod(image_shape)),
+    partial(observed.sample, latent),
+    inference.encode,
+    observed.decode,
+    figures={'reconstructions': figures.reconstructions(inference.encode, observed.decode)},
     networks={'decoder': observed.decoder},
-    joint=observed.joint(posterior),
+    joint=observed.joint(inference.posterior),
   )
-
-
-def climb(
-  gradient: Callable[[Posterior, Key], Posterior],
-  optimizer: optax.GradientTransformation,
-  start: tuple[Posterior, Any],
-  key: Key,
-  steps: int,
-) -> tuple[Posterior, Any]:
-  """A posterior and its optimizer's state after so many steps, each with noise of its own."""
-
-  def step(carry: tuple[Posterior, Any], i: jax.Array) -> tuple[Any, None]:
-    q, state = carry
-    updates, state = optimizer.update(gradient(q, jax.random.fold_in(key, i)), state, q)
-    return (optax.apply_updates(q, updates), state), None
-
-  return jax.lax.scan(step, start, jnp.arange(steps))[0]
 
 
 def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
