@@ -8,6 +8,9 @@ codes of the images seen: an ex-post density (Ghosh et al. 2020, sec. 4), fitted
 training, in which it has no part.
 """
 
+from dataclasses import dataclass
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -50,6 +53,104 @@ def coloured(moments: Params, white: jax.Array) -> jax.Array:
   return mean + axes @ (jnp.sqrt(jnp.maximum(variances, 0.0)) * white)
 
 
+@dataclass(frozen=True)
+class Autoencoder:
+  """e, d, and how what e is trained on is corrupted; attributes as in `autoencoder`."""
+
+  encoder: nn.Module
+  decoder: nn.Module
+  noise: float
+  mask: float
+
+  @property
+  def denoising(self) -> bool:
+    """Whether it is corrupted at all."""
+    return self.noise > 0.0 or self.mask > 0.0
+
+  def corrupted(self, image: Image, key: Key) -> Image:
+    """y."""
+    return corrupt(image, key, self.noise, self.mask) if self.denoising else image
+
+  def code(self, networks: Params, image: Image) -> jax.Array:
+    """e(x)."""
+    return self.encoder.apply(networks['encoder'], image)
+
+  def error(self, networks: Params, image: Image, seen: Image) -> jax.Array:
+    """|x - d(e(y))|^2, summed over pixels."""
+    restored = self.decoder.apply(networks['decoder'], self.code(networks, seen))
+    return jnp.sum((image - restored) ** 2)
+
+  def loss(self, networks: Params, example: Example, key: Key) -> tuple[jax.Array, Metrics]:
+    """Of one training image."""
+    return self.error(networks, example.image, self.corrupted(example.image, key)), {}
+
+  def moments(self, networks: Params, image: Image) -> Params:
+    """What the image's code adds to those of all codes."""
+    z = self.code(networks, image)
+    return {'first': z, 'second': jnp.outer(z, z)}
+
+  def encode(self, params: Params, image: Image, key: Key) -> jax.Array:
+    """The code of the image as it is."""
+    del key
+    return self.code(params['networks'], image)
+
+  def decode(self, params: Params, z: jax.Array, key: Key) -> Image:
+    """d(z)."""
+    del key
+    return self.decoder.apply(params['networks']['decoder'], z)
+
+
+def update(
+  model: Autoencoder,
+  optimizer: optax.GradientTransformation,
+  params: Params,
+  memory: Memory,
+  examples: Example,
+  keys: Keys,
+  step: jax.Array,
+) -> tuple[Params, Memory, Metrics]:
+  """A step down the loss, then one of the moments to those of the batch's codes."""
+  del step
+  networks, memory, metrics = base.descend(
+    model.loss, optimizer, params['networks'], memory, examples, keys
+  )
+  new = base.average(partial(model.moments, networks), examples.image)
+  codes = jax.tree.map(lambda old, seen: old + RATE * (seen - old), params['codes'], new)
+  return {'networks': networks, 'codes': codes}, memory, metrics
+
+
+def evaluate(model: Autoencoder, params: Params, example: Example, key: Key) -> Metrics:
+  """The squared error from the image as it is, and from the corrupted one where there is one."""
+  networks, image = params['networks'], example.image
+  found = {'squared_error': model.error(networks, image, image)}
+  if model.denoising:
+    found['denoised_squared_error'] = model.error(networks, image, model.corrupted(image, key))
+  return found
+
+
+def prior(params: Params, white: jax.Array) -> jax.Array:
+  """N(0, I) as codes of the Gaussian with the codes' moments."""
+  return coloured(params['codes'], white)
+
+
+def decode_white(model: Autoencoder, params: Params, white: jax.Array, key: Key) -> Image:
+  """N(0, I) as images."""
+  return model.decode(params, prior(params, white), key)
+
+
+def sample(model: Autoencoder, params: Params, label: Label, key: Key) -> Image:
+  """A code of that Gaussian, decoded."""
+  del label
+  return decode_white(model, params, jax.random.normal(key, params['codes']['first'].shape), key)
+
+
+def denoised(model: Autoencoder, params: Params, examples: Example, key: Key) -> jax.Array:
+  """Each row: an image, what it is corrupted to, and what that is decoded to."""
+  noisy = jax.vmap(model.corrupted)(examples.image, jax.random.split(key, len(examples.image)))
+  restored = jax.vmap(lambda y: model.decode(params, model.encode(params, y, key), key))(noisy)
+  return jnp.stack([examples.image, noisy, restored], axis=1)
+
+
 def autoencoder(
   encoder: nn.Module,
   decoder: nn.Module,
@@ -77,7 +178,7 @@ def autoencoder(
     raise ValueError(
       f'objective.noise={noise} must be at least 0 and objective.mask={mask} in [0, 1)'
     )
-  denoising = noise > 0.0 or mask > 0.0
+  model = Autoencoder(encoder, decoder, noise, mask)
 
   def init(key: Key) -> tuple[Params, Memory]:
     encoder_key, decoder_key = jax.random.split(key)
@@ -85,77 +186,22 @@ def autoencoder(
       'encoder': encoder.init(encoder_key, jnp.zeros(image_shape)),
       'decoder': decoder.init(decoder_key, jnp.zeros(latent)),
     }
-    moments = {'first': jnp.zeros(latent), 'second': jnp.eye(latent)}
-    return {'networks': networks, 'codes': moments}, optimizer.init(networks)
+    codes = {'first': jnp.zeros(latent), 'second': jnp.eye(latent)}
+    return {'networks': networks, 'codes': codes}, optimizer.init(networks)
 
-  def code(networks: Params, image: Image) -> jax.Array:
-    return encoder.apply(networks['encoder'], image)
-
-  def error(networks: Params, image: Image, seen: Image) -> jax.Array:
-    """|x - d(e(y))|^2, summed over pixels."""
-    return jnp.sum((image - decoder.apply(networks['decoder'], code(networks, seen))) ** 2)
-
-  def corrupted(image: Image, key: Key) -> Image:
-    return corrupt(image, key, noise, mask) if denoising else image
-
-  def loss(networks: Params, example: Example, key: Key) -> tuple[jax.Array, Metrics]:
-    return error(networks, example.image, corrupted(example.image, key)), {}
-
-  def update(
-    params: Params, memory: Memory, examples: Example, keys: Keys, step: jax.Array
-  ) -> tuple[Params, Memory, Metrics]:
-    del step
-    networks, memory, metrics = base.descend(
-      loss, optimizer, params['networks'], memory, examples, keys
-    )
-
-    def moments(image: Image) -> Params:
-      z = code(networks, image)
-      return {'first': z, 'second': jnp.outer(z, z)}
-
-    new = base.average(moments, examples.image)
-    codes = jax.tree.map(lambda old, seen: old + RATE * (seen - old), params['codes'], new)
-    return {'networks': networks, 'codes': codes}, memory, metrics
-
-  def evaluate(params: Params, example: Example, key: Key) -> Metrics:
-    networks, image = params['networks'], example.image
-    found = {'squared_error': error(networks, image, image)}
-    if denoising:
-      found['denoised_squared_error'] = error(networks, image, corrupted(image, key))
-    return found
-
-  def encode(params: Params, image: Image, key: Key) -> jax.Array:
-    """The code of the image as it is."""
-    del key
-    return code(params['networks'], image)
-
-  def decode(params: Params, z: jax.Array, key: Key) -> Image:
-    del key
-    return decoder.apply(params['networks']['decoder'], z)
-
-  def prior(params: Params, white: jax.Array) -> jax.Array:
-    """N(0, I) as codes of the Gaussian with the codes' moments."""
-    return coloured(params['codes'], white)
-
-  def decode_white(params: Params, white: jax.Array, key: Key) -> Image:
-    return decode(params, prior(params, white), key)
-
-  def sample(params: Params, label: Label, key: Key) -> Image:
-    del label
-    return decode_white(params, jax.random.normal(key, (latent,)), key)
-
-  def denoised(params: Params, examples: Example, key: Key) -> jax.Array:
-    """Each row: an image, what it is corrupted to, and what that is decoded to."""
-    noisy = jax.vmap(corrupted)(examples.image, jax.random.split(key, len(examples.image)))
-    restored = jax.vmap(lambda image: decode(params, encode(params, image, key), key))(noisy)
-    return jnp.stack([examples.image, noisy, restored], axis=1)
-
-  shown = {'reconstructions': figures.reconstructions(encode, decode)}
-  shown |= {'denoised': denoised} if denoising else {}
-  shown |= {'manifold': figures.manifold(decode_white)} if latent == 2 else {}
-  networks = {'encoder': encoder, 'decoder': decoder}
+  shown = {'reconstructions': figures.reconstructions(model.encode, model.decode)}
+  shown |= {'denoised': partial(denoised, model)} if model.denoising else {}
+  shown |= {'manifold': figures.manifold(partial(decode_white, model))} if latent == 2 else {}
   return Objective(
-    init, update, evaluate, sample, encode, decode, shown, networks=networks, prior=prior
+    init,
+    partial(update, model, optimizer),
+    partial(evaluate, model),
+    partial(sample, model),
+    model.encode,
+    model.decode,
+    shown,
+    networks={'encoder': encoder, 'decoder': decoder},
+    prior=prior,
   )
 
 
