@@ -227,12 +227,16 @@ def sweep(
       name_points(axes, named)
     legend(axes)
 
-  said = '; '.join(
+  size = (10.0, 6.0) if crowded else (5.6, 3.0)
+  return draw(paint, size, f'{y} along {x}, {protocol}. Means: {in_words(lines)}', crowded)
+
+
+def in_words(lines: dict[str, Series]) -> str:
+  """The means along each line."""
+  return '; '.join(
     ', '.join(f'{name} {seeds[0][0]}: {np.mean([y for _, y in seeds]):.4g}' for seeds in series)
     for name, series in lines.items()
   )
-  size = (10.0, 6.0) if crowded else (5.6, 3.0)
-  return draw(paint, size, f'{y} along {x}, {protocol}. Means: {said}', crowded)
 
 
 def tick(axes: Axes, ticks: Sequence[Any], place: Callable[[Any], float]) -> None:

@@ -5,8 +5,8 @@ N(mean, diag exp(log_variance)), p(x|z) the decoder's likelihood, p(z) = N(0, I)
 natural, bounds are in nats.
 """
 
-import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import flax.linen as nn
@@ -18,22 +18,105 @@ import optax
 from jaxgen.datasets.splits import Facts
 from jaxgen.networks import build_network
 from jaxgen.objectives import base, figures, optimizers
-from jaxgen.objectives.base import (
-  Example,
-  Image,
-  Key,
-  Keys,
-  Label,
-  Memory,
-  Metrics,
-  Objective,
-  Params,
-)
+from jaxgen.objectives.base import Example, Image, Key, Keys, Memory, Metrics, Objective, Params
 from jaxgen.objectives.variational import bounds, diagnosis, estimators, posteriors
-from jaxgen.objectives.variational.likelihoods import (
-  ObservationModel,
-  build_observation_model,
-)
+from jaxgen.objectives.variational.likelihoods import ObservationModel, build_observation_model
+from jaxgen.objectives.variational.posteriors import Posterior
+
+
+@dataclass(frozen=True)
+class VAE:
+  """q(z|x) by an encoder, and p(x|z).
+
+  Attributes:
+    encoder: image -> what the posterior is made of, as many numbers as it wants.
+    family: of q(z|x).
+    observed: p(x|z), of z (latent,).
+    latent: dimension of z.
+    flows: steps from a Gaussian to q(z|x).
+  """
+
+  encoder: nn.Module
+  family: Posterior
+  observed: ObservationModel
+  latent: int
+  flows: int
+
+  def init(self, key: Key, image_shape: tuple[int, int, int]) -> Params:
+    """Parameters for images (H, W, C)."""
+    keys = jax.random.split(key, 3 if self.family.init else 2)
+    params = {'encoder': self.encoder.init(keys[0], jnp.zeros(image_shape))}
+    params |= self.observed.init(keys[1], jnp.zeros(self.latent))
+    return params | ({'flow': self.family.init(keys[2])} if self.family.init else {})
+
+  def infer(self, params: Params, image: Image) -> tuple[jax.Array, jax.Array, bounds.Flow | None]:
+    """Mean and log variance of a Gaussian, and the flow from it to q(z|x), if there is one."""
+    return self.family.parts(params.get('flow'), self.encoder.apply(params['encoder'], image))
+
+  def encode(self, params: Params, image: Image, key: Key) -> jax.Array:
+    """The mean of q(z|x), or what its flow makes of the mean that it begins with."""
+    del key
+    mean, _, flow = self.infer(params, image)
+    return flow(mean)[0] if flow else mean
+
+  def posterior(self, params: Params, image: Image, key: Key) -> Callable[[Key], tuple]:
+    """A function that draws from q(z|x): key -> z, log q(z|x)."""
+    del key
+    return bounds.drawing(*self.infer(params, image))
+
+
+def loss(
+  vae: VAE,
+  estimate: estimators.Estimate,
+  beta: jax.Array,
+  params: Params,
+  example: Example,
+  key: Key,
+) -> tuple[jax.Array, Metrics]:
+  """The bound at one draw, with its sign changed, and its parts."""
+  log_p = partial(vae.observed.log_probability, params, example.image)
+  *gaussian, flow = vae.infer(params, example.image)
+  value, found = estimate(log_p, *gaussian, key, beta, flow)
+  return -value, bounds.parts(found, vae.observed.likelihood)
+
+
+def update(
+  vae: VAE,
+  optimizer: optax.GradientTransformation,
+  estimate: estimators.Estimate,
+  beta_at: Callable[[jax.Array], jax.Array],
+  params: Params,
+  memory: Memory,
+  examples: Example,
+  keys: Keys,
+  step: jax.Array,
+) -> tuple[Params, Memory, Metrics]:
+  """A step up the bound, with the beta of its time."""
+  learn = partial(base.descend, partial(loss, vae, estimate, beta_at(step)), optimizer)
+  return learn(params, memory, examples, keys)
+
+
+def evaluate(vae: VAE, samples: int, params: Params, example: Example, key: Key) -> Metrics:
+  """The bounds of a held-out image."""
+  log_p = partial(vae.observed.log_probability, params, example.image)
+  *gaussian, flow = vae.infer(params, example.image)
+  found = bounds.terms(log_p, *gaussian, key, samples, flow)
+  return bounds.held_out(found, vae.observed.likelihood, example.image.size)
+
+
+def diagnose(vae: VAE, params: Params, examples: Example, key: Key) -> Metrics:
+  """How active the codes are; of a Gaussian posterior also what they tell of the images."""
+  if vae.flows:
+    codes = jax.vmap(lambda image: vae.encode(params, image, key))(examples.image)
+    return diagnosis.activity(codes)
+  gaussians = jax.vmap(lambda image: vae.infer(params, image)[:2])(examples.image)
+  return diagnosis.diagnose(*gaussians, key)
+
+
+def pictures(vae: VAE) -> dict[str, figures.Figure]:
+  """What becomes of images, and the plane of codes where they lie in one."""
+  shown = {'reconstructions': figures.reconstructions(vae.encode, vae.observed.decode)}
+  return shown | ({'manifold': figures.manifold(vae.observed.decode)} if vae.latent == 2 else {})
 
 
 def vae(
@@ -74,78 +157,36 @@ def vae(
     ValueError: hyperparameters that do not go together.
   """
   family = posteriors.find_posterior(posterior, latent, flows)
+  model = VAE(encoder, family, observed, latent, flows)
+  check(posterior, flows, gradient, free_bits)
+  estimate = estimators.estimator(bound, gradient, samples, free_bits)
+
+  def init(key: Key) -> tuple[Params, Memory]:
+    params = model.init(key, image_shape)
+    return params, optimizer.init(params)
+
+  return Objective(
+    init,
+    partial(update, model, optimizer, estimate, estimators.warm_up(beta, warm_up_steps)),
+    partial(evaluate, model, importance_samples),
+    partial(observed.sample, latent),
+    model.encode,
+    observed.decode,
+    figures=pictures(model),
+    diagnose=partial(diagnose, model),
+    networks={'encoder': encoder, 'decoder': observed.decoder},
+    warn=diagnosis.warn,
+    joint=observed.joint(model.posterior),
+  )
+
+
+def check(posterior: str, flows: int, gradient: str, free_bits: float) -> None:
+  """Raises ValueError where a bent posterior would have to be known in closed form."""
   if flows and (gradient != 'naive' or free_bits):
     raise ValueError(
       f'objective.posterior={posterior} is known at its own samples alone: set '
       'objective.gradient=naive and objective.free_bits=0'
     )
-  estimate = estimators.estimator(bound, gradient, samples, free_bits)
-  beta_at = estimators.warm_up(beta, warm_up_steps)
-
-  def init(key: Key) -> tuple[Params, Memory]:
-    keys = jax.random.split(key, 3 if family.init else 2)
-    params = {'encoder': encoder.init(keys[0], jnp.zeros(image_shape))}
-    params |= observed.init(keys[1], jnp.zeros(latent))
-    params |= {'flow': family.init(keys[2])} if family.init else {}
-    return params, optimizer.init(params)
-
-  def infer(params: Params, image: Image) -> tuple[jax.Array, jax.Array, bounds.Flow | None]:
-    return family.parts(params.get('flow'), encoder.apply(params['encoder'], image))
-
-  def update(
-    params: Params, memory: Memory, examples: Example, keys: Keys, step: jax.Array
-  ) -> tuple[Params, Memory, Metrics]:
-    weight = beta_at(step)
-
-    def loss(params: Params, example: Example, key: Key) -> tuple[jax.Array, Metrics]:
-      log_p = partial(observed.log_probability, params, example.image)
-      *gaussian, flow = infer(params, example.image)
-      value, found = estimate(log_p, *gaussian, key, weight, flow)
-      return -value, bounds.parts(found, observed.likelihood)
-
-    return base.descend(loss, optimizer, params, memory, examples, keys)
-
-  def evaluate(params: Params, example: Example, key: Key) -> Metrics:
-    log_p = partial(observed.log_probability, params, example.image)
-    *gaussian, flow = infer(params, example.image)
-    found = bounds.terms(log_p, *gaussian, key, importance_samples, flow)
-    return bounds.held_out(found, observed.likelihood, math.prod(image_shape))
-
-  def diagnose(params: Params, examples: Example, key: Key) -> Metrics:
-    if flows:
-      return diagnosis.activity(jax.vmap(lambda image: encode(params, image, key))(examples.image))
-    gaussians = jax.vmap(lambda image: infer(params, image)[:2])(examples.image)
-    return diagnosis.diagnose(*gaussians, key)
-
-  def encode(params: Params, image: Image, key: Key) -> jax.Array:
-    """The mean of q(z|x), or what its flow makes of the mean that it begins with."""
-    del key
-    mean, _, flow = infer(params, image)
-    return flow(mean)[0] if flow else mean
-
-  def posterior(params: Params, image: Image, key: Key) -> Callable[[Key], tuple]:
-    del key
-    return bounds.drawing(*infer(params, image))
-
-  def sample(params: Params, label: Label, key: Key) -> Image:
-    del label
-    return observed.decode(params, jax.random.normal(key, (latent,)), key)
-
-  shown = {'reconstructions': figures.reconstructions(encode, observed.decode)}
-  shown |= {'manifold': figures.manifold(observed.decode)} if latent == 2 else {}
-  return Objective(
-    init,
-    update,
-    evaluate,
-    sample,
-    encode,
-    observed.decode,
-    figures=shown,
-    diagnose=diagnose,
-    networks={'encoder': encoder, 'decoder': observed.decoder},
-    warn=diagnosis.warn,
-    joint=observed.joint(posterior),
-  )
 
 
 def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:

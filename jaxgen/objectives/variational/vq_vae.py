@@ -14,6 +14,8 @@ sample is k from the prior, decoded. The codebook has no gradient and follows th
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 
 import flax.linen as nn
 import jax
@@ -37,13 +39,150 @@ from jaxgen.objectives.base import (
 )
 from jaxgen.objectives.levels import log_categorical
 from jaxgen.objectives.variational import bounds, codebook
-from jaxgen.objectives.variational.likelihoods import (
-  ObservationModel,
-  build_observation_model,
-)
+from jaxgen.objectives.variational.likelihoods import ObservationModel, build_observation_model
 
 FEW = 0.1  # share of the codes; where fewer are in use, something is wrong
 EARLY = 1000  # updates before which dead codes have yet to be split
+
+
+@dataclass(frozen=True)
+class VQVAE:
+  """Encoder, decoder and prior of a grid of codes.
+
+  Attributes:
+    encoder: image -> (h, w, D).
+    observed: p(x|e), of e (h, w, D).
+    prior: (h, w, D + 1) -> logits (h, w, codes), see `vq_vae`.
+    codes: K, how many vectors the codebook has.
+    grid: (h, w, D).
+  """
+
+  encoder: nn.Module
+  observed: ObservationModel
+  prior: nn.Module
+  codes: int
+  grid: tuple[int, int, int]
+
+  def init(self, key: Key, image_shape: tuple[int, int, int]) -> Params:
+    """Parameters for images (H, W, C)."""
+    keys = jax.random.split(key, 4)
+    vectors = jax.random.normal(keys[0], (self.codes, self.grid[2]))
+    networks = {'encoder': self.encoder.init(keys[1], jnp.zeros(image_shape))}
+    networks |= self.observed.init(keys[2], jnp.zeros(self.grid))
+    first = seen(vectors, jnp.zeros(self.grid[:2], jnp.int32))
+    return {
+      'networks': networks | {'prior': self.prior.init(keys[3], first)},
+      'codebook': vectors,
+    }
+
+  def quantise(self, params: Params, image: Image) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """z, k and e of an image."""
+    z = self.encoder.apply(params['networks']['encoder'], image)
+    index = codebook.nearest(params['codebook'], z)
+    return z, index, params['codebook'][index]
+
+  def logits(self, params: Params, index: jax.Array) -> jax.Array:
+    """Of the code at each place of a grid of indices, (h, w, codes)."""
+    return self.prior.apply(params['networks']['prior'], seen(params['codebook'], index))
+
+  def terms(self, params: Params, image: Image, z: jax.Array, index: jax.Array) -> bounds.Terms:
+    """Of the bound at the code `index`, which the decoder is given as z."""
+    log_likelihood = self.observed.log_probability(params['networks'], image, z)
+    log_p = log_categorical(index, self.logits(params, index))
+    return bounds.Terms(log_likelihood[None], log_p[None], -log_p)
+
+  def encode(self, params: Params, image: Image, key: Key) -> jax.Array:
+    """The codes e, (h, w, D)."""
+    del key
+    return self.quantise(params, image)[2]
+
+  def decode(self, params: Params, z: jax.Array, key: Key) -> Image:
+    """The mean of p(x|z) of a grid (h, w, D), of codes or others."""
+    return self.observed.decode(params['networks'], z, key)
+
+  def sample(self, params: Params, label: Label, key: Key) -> Image:
+    """Draws one code after the other, and decodes them."""
+    del label
+
+    def draw(index: jax.Array, turn: tuple[jax.Array, Key]) -> tuple[jax.Array, None]:
+      place, key = turn
+      logits = self.logits(params, index.reshape(self.grid[:2])).reshape(-1, self.codes)
+      return index.at[place].set(jax.random.categorical(key, logits[place])), None
+
+    places = jnp.arange(math.prod(self.grid[:2]))
+    turns = places, jax.random.split(key, len(places))
+    index, _ = jax.lax.scan(draw, jnp.zeros_like(places), turns)
+    return self.decode(params, params['codebook'][index.reshape(self.grid[:2])], key)
+
+
+def seen(vectors: jax.Array, index: jax.Array) -> jax.Array:
+  """What the prior sees of a grid of indices."""
+  return jnp.pad(vectors[index], ((0, 0), (0, 0), (0, 1)), constant_values=1.0)
+
+
+def loss(
+  model: VQVAE, commitment: float, vectors: jax.Array, networks: Params, example: Example, key: Key
+) -> tuple[jax.Array, Metrics]:
+  """Both parts of the loss, given the codebook, and which codes the image uses."""
+  del key
+  params = {'networks': networks, 'codebook': vectors}
+  z, index, e = model.quantise(params, example.image)
+  found = model.terms(params, example.image, codebook.straight_through(z, e), index)
+  pull = codebook.commitment(z, e)
+  bound = bounds.evidence_lower_bound(found.log_likelihoods, found.kl)
+  metrics = bounds.parts(found, model.observed.likelihood) | {'commitment': pull}
+  return commitment * pull - bound, metrics | {'codes': codebook.averages(index, z, model.codes)}
+
+
+def update(
+  model: VQVAE,
+  optimizer: optax.GradientTransformation,
+  commitment: float,
+  decay: float,
+  params: Params,
+  memory: Memory,
+  examples: Example,
+  keys: Keys,
+  step: jax.Array,
+) -> tuple[Params, Memory, Metrics]:
+  """A step of the networks, after which the codebook follows the encodings."""
+  del step
+  learn = partial(base.descend, partial(loss, model, commitment, params['codebook']), optimizer)
+  networks, state, metrics = learn(params['networks'], memory['optimizer'], examples, keys)
+  new = metrics.pop('codes')
+  averages, dead = codebook.split(codebook.follow(memory['averages'], new, decay))
+  vectors = codebook.centroids(averages, params['codebook'])
+  metrics |= {'perplexity': codebook.perplexity(new.use), 'dead_codes': dead}
+  params = {'networks': networks, 'codebook': vectors}
+  return params, {'optimizer': state, 'averages': averages}, metrics
+
+
+def evaluate(model: VQVAE, params: Params, example: Example, key: Key) -> Metrics:
+  """The bound of a held-out image."""
+  del key
+  _, index, e = model.quantise(params, example.image)
+  found = model.terms(params, example.image, e, index)
+  return bounds.lower_bound(found, model.observed.likelihood, example.image.size)
+
+
+def diagnose(model: VQVAE, params: Params, examples: Example, key: Key) -> Metrics:
+  """How many codes the images use, and how evenly, as the number of codes used alike."""
+  del key
+  index = jax.vmap(lambda image: model.quantise(params, image)[1])(examples.image)
+  use = jax.nn.one_hot(index.ravel(), model.codes).mean(axis=0)
+  used = jnp.sum(use > 0.0).astype(jnp.float32)
+  return {'perplexity': codebook.perplexity(use), 'used_codes': used}
+
+
+def warn(codes: int, step: int, means: Mapping[str, float]) -> list[str]:
+  """A sentence where few codes are in use, after a while."""
+  used = means.get('used_codes', codes)
+  if step < EARLY or used >= FEW * codes:
+    return []
+  return [
+    f'the codebook has collapsed: held-out images use {used:.0f} of its {codes} codes; try a '
+    'lower objective.decay, a larger objective.commitment or fewer objective.codes'
+  ]
 
 
 def vq_vae(
@@ -79,120 +218,24 @@ def vq_vae(
     )
   blank = jnp.zeros(image_shape)
   grid = jax.eval_shape(encoder.init_with_output, jax.random.key(0), blank)[0].shape
+  model = VQVAE(encoder, observed, prior, codes, grid)
 
   def init(key: Key) -> tuple[Params, Memory]:
-    keys = jax.random.split(key, 4)
-    vectors = jax.random.normal(keys[0], (codes, grid[2]))
-    networks = {'encoder': encoder.init(keys[1], blank)} | observed.init(keys[2], jnp.zeros(grid))
-    networks['prior'] = prior.init(keys[3], seen(vectors, jnp.zeros(grid[:2], jnp.int32)))
-    even = codebook.Averages(jnp.full(codes, 1.0 / codes), vectors / codes)
-    memory = {'optimizer': optimizer.init(networks), 'averages': even}
-    return {'networks': networks, 'codebook': vectors}, memory
-
-  def seen(vectors: jax.Array, index: jax.Array) -> jax.Array:
-    """What the prior sees of a grid of indices."""
-    return jnp.pad(vectors[index], ((0, 0), (0, 0), (0, 1)), constant_values=1.0)
-
-  def log_prior(params: Params, index: jax.Array) -> jax.Array:
-    logits = prior.apply(params['networks']['prior'], seen(params['codebook'], index))
-    return log_categorical(index, logits)
-
-  def quantise(params: Params, image: Image) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """z, k and e of an image."""
-    z = encoder.apply(params['networks']['encoder'], image)
-    index = codebook.nearest(params['codebook'], z)
-    return z, index, params['codebook'][index]
-
-  def terms(params: Params, image: Image, z: jax.Array, index: jax.Array) -> bounds.Terms:
-    """Of the bound at the code `index`, which the decoder is given as z."""
-    log_likelihood = observed.log_probability(params['networks'], image, z)
-    log_p = log_prior(params, index)
-    return bounds.Terms(log_likelihood[None], log_p[None], -log_p)
-
-  def update(
-    params: Params, memory: Memory, examples: Example, keys: Keys, step: jax.Array
-  ) -> tuple[Params, Memory, Metrics]:
-    del step
-    vectors = params['codebook']
-
-    def loss(networks: Params, example: Example, key: Key) -> tuple[jax.Array, Metrics]:
-      del key
-      now = {'networks': networks, 'codebook': vectors}
-      z, index, e = quantise(now, example.image)
-      found = terms(now, example.image, codebook.straight_through(z, e), index)
-      pull = codebook.commitment(z, e)
-      bound = bounds.evidence_lower_bound(found.log_likelihoods, found.kl)
-      metrics = bounds.parts(found, observed.likelihood) | {'commitment': pull}
-      return commitment * pull - bound, metrics | {'codes': codebook.averages(index, z, codes)}
-
-    networks, state, metrics = base.descend(
-      loss, optimizer, params['networks'], memory['optimizer'], examples, keys
-    )
-    new = metrics.pop('codes')
-    averages, dead = codebook.split(codebook.follow(memory['averages'], new, decay))
-    params = {'networks': networks, 'codebook': codebook.centroids(averages, vectors)}
-    metrics |= {'perplexity': codebook.perplexity(new.use), 'dead_codes': dead}
-    return params, {'optimizer': state, 'averages': averages}, metrics
-
-  def evaluate(params: Params, example: Example, key: Key) -> Metrics:
-    del key
-    _, index, e = quantise(params, example.image)
-    found = terms(params, example.image, e, index)
-    return bounds.lower_bound(found, observed.likelihood, math.prod(image_shape))
-
-  def diagnose(params: Params, examples: Example, key: Key) -> Metrics:
-    """How many codes the images use, and how evenly, as the number of codes used alike."""
-    del key
-    index = jax.vmap(lambda image: quantise(params, image)[1])(examples.image)
-    use = jax.nn.one_hot(index.ravel(), codes).mean(axis=0)
-    used = jnp.sum(use > 0.0).astype(jnp.float32)
-    return {'perplexity': codebook.perplexity(use), 'used_codes': used}
-
-  def encode(params: Params, image: Image, key: Key) -> jax.Array:
-    """The codes e, (h, w, D)."""
-    del key
-    return quantise(params, image)[2]
-
-  def decode(params: Params, z: jax.Array, key: Key) -> Image:
-    """The mean of p(x|z) of a grid (h, w, D), of codes or others."""
-    return observed.decode(params['networks'], z, key)
-
-  def sample(params: Params, label: Label, key: Key) -> Image:
-    """Draws one code after the other, and decodes them."""
-    del label
-
-    def draw(index: jax.Array, turn: tuple[jax.Array, Key]) -> tuple[jax.Array, None]:
-      place, key = turn
-      grid_seen = seen(params['codebook'], index.reshape(grid[:2]))
-      logits = prior.apply(params['networks']['prior'], grid_seen).reshape(-1, codes)
-      return index.at[place].set(jax.random.categorical(key, logits[place])), None
-
-    places = jnp.arange(math.prod(grid[:2]))
-    turns = places, jax.random.split(key, len(places))
-    index, _ = jax.lax.scan(draw, jnp.zeros_like(places), turns)
-    return decode(params, params['codebook'][index.reshape(grid[:2])], key)
-
-  def warn(step: int, means: Mapping[str, float]) -> list[str]:
-    """A sentence where few codes are in use, after a while."""
-    used = means.get('used_codes', codes)
-    if step < EARLY or used >= FEW * codes:
-      return []
-    return [
-      f'the codebook has collapsed: held-out images use {used:.0f} of its {codes} codes; try a '
-      'lower objective.decay, a larger objective.commitment or fewer objective.codes'
-    ]
+    params = model.init(key, image_shape)
+    even = codebook.Averages(jnp.full(codes, 1.0 / codes), params['codebook'] / codes)
+    return params, {'optimizer': optimizer.init(params['networks']), 'averages': even}
 
   return Objective(
     init,
-    update,
-    evaluate,
-    sample,
-    encode,
-    decode,
-    figures={'reconstructions': figures.reconstructions(encode, decode)},
-    diagnose=diagnose,
+    partial(update, model, optimizer, commitment, decay),
+    partial(evaluate, model),
+    model.sample,
+    model.encode,
+    model.decode,
+    figures={'reconstructions': figures.reconstructions(model.encode, model.decode)},
+    diagnose=partial(diagnose, model),
     networks={'encoder': encoder, 'decoder': observed.decoder, 'prior': prior},
-    warn=warn,
+    warn=partial(warn, codes),
   )
 
 
