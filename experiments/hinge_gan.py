@@ -19,7 +19,7 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config.objective.adaptive = False  # that probability follows the critic, from 0 to there at most
   config.sampler = ml_collections.ConfigDict()
   config.sampler.truncation = 0.0  # within which a sample's latents lie; 0: as in training
-  config.network.name = 'convolutional'  # or mlp, dcgan, r3gan
+  config.network.name = 'convolutional'  # or mlp, dcgan, r3gan, progressive
   config.network.hidden = (64, 128)  # every layer halves height and width
   config.optimizer = common.optimizer('adam', 2e-4, b1=0.0, b2=0.99)
   config.critic_optimizer = common.critic_optimizer(config)

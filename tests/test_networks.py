@@ -76,7 +76,8 @@ def test_every_module_offered_is_a_network() -> None:
     (
       'unet',
       'Encoder',
-      "network.name='unet' has no Encoder: choose convolutional or dcgan or mlp or r3gan",
+      "network.name='unet' has no Encoder: choose convolutional or dcgan or mlp or progressive or "
+      'r3gan',
     ),
     (
       'uent',

@@ -68,3 +68,12 @@ def find_activation(name: str) -> Callable[[jax.Array], jax.Array]:
   if name not in ACTIVATIONS:
     raise ValueError(f'network.activation={name!r}; choose one of {", ".join(ACTIVATIONS)}')
   return ACTIVATIONS[name]
+
+
+def grows(network: nn.Module) -> bool:
+  """Whether a network may begin with the parameters of one that lacks some of its own.
+
+  Its class says so by `grows = True`, or that of the network that it wraps. What two networks of
+  such a class call the same is then the same in both, and what one has besides begins as nothing.
+  """
+  return getattr(getattr(network, 'network', network), 'grows', False)

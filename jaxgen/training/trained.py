@@ -4,8 +4,9 @@ from pathlib import Path
 
 import jax
 import ml_collections
+from jax.tree_util import keystr, tree_leaves_with_path, tree_map_with_path
 
-from jaxgen import configuration, objectives
+from jaxgen import configuration, networks, objectives
 from jaxgen.datasets.splits import Dataset, Facts
 from jaxgen.devices.parallel import TrainState, initial_state, purpose_key
 from jaxgen.errors import UserError
@@ -48,9 +49,9 @@ def begin_from(
 ) -> Params | None:
   """The averaged parameters that this run begins with, where they are those of other runs.
 
-  All are those of the run that `config.init_from` names; an autoencoder or a teacher that stays as
-  it is, those of `config.objective.autoencoder` or `.teacher`. None where none is named, or where
-  this one has begun already.
+  All are those of the run that `config.init_from` names, beside new ones where networks grow; an
+  autoencoder or a teacher that stays as it is, those of `config.objective.autoencoder` or
+  `.teacher`. None where none is named, or where this one has begun already.
 
   Raises:
     UserError: the folder is not that of a run, its parameters are of another architecture, or an
@@ -62,14 +63,50 @@ def begin_from(
   if config.init_from:
     source = Path(config.init_from)
     found = trained(configuration.load(None, source, []), source)[2].ema
-    expected, _ = jax.eval_shape(objective.init, jax.random.key(0))
-    checkpoint.compare(*map(checkpoint.specification, (found, expected)), source)
+    found = taken(found, source, objective, config.seed)
   if section := first_stage(config):
     source = Path(config.objective[section])
     require_data(source, dataset)
-    found = found or jax.device_get(jax.jit(objective.init)(purpose_key(config.seed, 'init'))[0])
+    found = found or first_parameters(objective, config.seed)
     found = found | {section: trained(config[section], source)[2].ema}
   return found
+
+
+def taken(found: Params, source: Path, objective: Objective, seed: int) -> Params:
+  """The parameters that a run begins with where it begins with those of another.
+
+  They are the other's; where networks grow, with new ones beside them.
+
+  Args:
+    found: the other's.
+    source: its folder.
+    objective: of the run that begins.
+    seed: of that run.
+
+  Raises:
+    UserError: the other's have not their names and shapes here, or something is new in networks
+      that do not grow.
+  """
+  expected, _ = jax.eval_shape(objective.init, jax.random.key(0))
+  there, here = map(checkpoint.specification, (found, expected))
+  new = here.keys() - there.keys()
+  if objective.networks and all(map(networks.grows, objective.networks.values())):
+    here = {name: array for name, array in here.items() if name in there}
+  checkpoint.compare(there, here, source)
+  if not new:
+    return found
+  arrays = {keystr(path): leaf for path, leaf in tree_leaves_with_path(found)}
+  grown = tree_map_with_path(
+    lambda path, leaf: arrays.get(keystr(path), leaf), first_parameters(objective, seed)
+  )
+  taken, all_of_them = (sum(leaf.size for leaf in jax.tree.leaves(p)) for p in (found, grown))
+  print(f'{taken:,} parameters are those of {source}, {all_of_them - taken:,} are new', flush=True)
+  return grown
+
+
+def first_parameters(objective: Objective, seed: int) -> Params:
+  """Those of a run that begins with no other's."""
+  return jax.device_get(jax.jit(objective.init)(purpose_key(seed, 'init'))[0])
 
 
 def complete(config: ml_collections.ConfigDict, workdir: Path) -> None:
