@@ -7,7 +7,8 @@ python -m jaxgen.main --config=experiments/progressive_gan.py --workdir=runs/gro
 python -m jaxgen.main --config=experiments/progressive_gan.py --workdir=runs/grown-32 \
   --init_from=runs/grown-16 --config.data.image_size=32
 
-MNIST with `progressive_gan.py:mnist` and image sizes 7, 14 and 28.
+MNIST by `progressive_gan.py:mnist` with image sizes 7, 14 and 28; without one, all of it at once.
+The paper's loss is WGAN-GP's, `objective.loss=wasserstein` with `constraint=gradient_penalty`.
 """
 
 import ml_collections
@@ -17,6 +18,7 @@ from experiments import hinge_gan
 
 def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config = hinge_gan.get_config(dataset)
+  config.init_from = ''  # images may be smaller there: its networks grow
   config.objective.loss = 'non_saturating'
   config.network.name = 'progressive'
   # Channels at the coarsest resolution, at twice it and so on; the last at all that are finer.

@@ -44,6 +44,7 @@ UPDATES_PER_SECOND = {
   'pix2pix': 3.9,
   'pixelcnn': 1.3,
   'probabilistic_pca': 220,
+  'progressive_gan': 2.9,
   'projection_gan': 7.2,
   'r3gan': 1.6,
   'score_sde': 6.0,
