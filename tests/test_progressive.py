@@ -183,15 +183,15 @@ def test_networks_that_do_not_grow_take_all_or_nothing() -> None:
 @pytest.mark.slow
 def test_a_run_begins_as_a_smaller_one_enlarged(tmp_path: Path) -> None:
   """By the command line, and its samples are those of that one as long as nothing is learned."""
-  few = ('num_steps=4', 'steps_per_call=1', 'network.hidden=(6,4)', 'evaluation.training_samples=0')
-  arguments = [f'--config={ROOT}/experiments/progressive_gan.py', '--config.data.image_size=8']
+  few = ('num_steps=2', 'steps_per_call=1', 'network.hidden=(6,4)', 'evaluation.training_samples=0')
+  arguments = [f'--config={ROOT}/experiments/progressive_gan.py', '--config.data.image_size=4']
   arguments += [f'--config.{field}' for field in few]
-  assert main([*arguments, f'--workdir={tmp_path}/8']) == 0
-  arguments += [f'--init_from={tmp_path}/8', '--config.data.image_size=16']
+  assert main([*arguments, f'--workdir={tmp_path}/4']) == 0
+  arguments += [f'--init_from={tmp_path}/4', '--config.data.image_size=8']
   arguments += ['--config.optimizer.learning_rate=0.0']
-  assert main([*arguments, f'--workdir={tmp_path}/16']) == 0
+  assert main([*arguments, f'--workdir={tmp_path}/8']) == 0
   drawn = []
-  for side in (8, 16):
+  for side in (4, 8):
     assert main(['--mode=sample', f'--workdir={tmp_path}/{side}', '--num_samples=5']) == 0
     with np.load(tmp_path / str(side) / 'samples.npz') as file:
       drawn.append(file['samples'])
