@@ -99,8 +99,8 @@ def taken(found: Params, source: Path, objective: Objective, seed: int) -> Param
   grown = tree_map_with_path(
     lambda path, leaf: arrays.get(keystr(path), leaf), first_parameters(objective, seed)
   )
-  taken, all_of_them = (sum(leaf.size for leaf in jax.tree.leaves(p)) for p in (found, grown))
-  print(f'{taken:,} parameters are those of {source}, {all_of_them - taken:,} are new', flush=True)
+  theirs, both = (sum(leaf.size for leaf in jax.tree.leaves(p)) for p in (found, grown))
+  print(f'{theirs:,} parameters are those of {source}, {both - theirs:,} are new', flush=True)
   return grown
 
 
