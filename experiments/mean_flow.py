@@ -13,7 +13,7 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config.objective.t_std = 1.0  # and its deviation
   config.objective.r_mean = -0.4  # of logit(r), the earlier time, taken for t where it is later
   config.objective.r_std = 1.0  # and its deviation
-  config.objective.apart = 0.5  # how often it is drawn; the rest, with r = t, is flow matching
+  config.objective.apart = 0.5  # how often r is drawn; where it is t, this is flow matching
   config.objective.power = 1.0  # of the adaptive weight; 0 for the squared error
   config.objective.floor = 0.01  # added to the squared error that the adaptive weight divides by
   config.sampler = ml_collections.ConfigDict()

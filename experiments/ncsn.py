@@ -20,4 +20,7 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   if dataset == 'digits':
     config.objective.levels = 40
     config.sampler.steps = 40
+    config.sampler.inner = 10  # with fewer, 82 % of the samples are recognised in place of 95 %
+    config.sampler.rate = 0.1
+    config.num_steps = 4000
   return config

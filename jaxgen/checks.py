@@ -36,7 +36,7 @@ DTYPES = ('float32', 'bfloat16')
 SIZES = ('latent', 'samples', 'critic_steps', 'timesteps', 'steps')
 
 
-def check(config: ml_collections.ConfigDict) -> None:
+def check_values(config: ml_collections.ConfigDict) -> None:
   """Checks that all fields are there, and that their values can be.
 
   Raises:
@@ -60,7 +60,7 @@ def check(config: ml_collections.ConfigDict) -> None:
     raise UserError(f'config.seed={config.seed} must be below 2**32')
 
 
-def validate(config: ml_collections.ConfigDict, devices: int) -> None:
+def check_division(config: ml_collections.ConfigDict, devices: int) -> None:
   """Checks that a run can be divided among devices, critic steps and dispatches.
 
   Raises:

@@ -12,7 +12,7 @@ import ml_collections
 from absl import flags
 from ml_collections import config_flags
 
-from jaxgen.checks import check
+from jaxgen.checks import check_values
 from jaxgen.errors import UserError, meant, suggest
 from jaxgen.fields import FREE, experiment_of, flatten, for_another_sampler, meant_by, own_name
 from jaxgen.images import write_whole
@@ -46,7 +46,7 @@ def load(
   if source is not None and not config.get('experiment'):
     with config.unlocked():
       config.experiment = experiment_of(source)
-  check(config)
+  check_values(config)
   return config
 
 
@@ -55,10 +55,10 @@ def other_files(path: Path) -> str:
 
   As well as in its own folder it is looked for in experiments/, and may be named by its stem alone.
   """
-  folders = dict.fromkeys((path.parent, Path('experiments')))
+  folders = Path('experiments'), path.parent  # of two of the same name, the latter counts
   files = {p.stem: str(p) for folder in folders for p in folder.glob('*.py')}
   near = difflib.get_close_matches(path.stem, files, n=1)
-  return meant([files[stem] for stem in near]) or suggest(path.stem, files.values())
+  return meant([files[stem] for stem in near]) or (suggest(path.stem, files.values()) * bool(files))
 
 
 def execute(source: str) -> ml_collections.ConfigDict:
@@ -191,7 +191,7 @@ def agree(config: ml_collections.ConfigDict, workdir: Path, trained: bool = Fals
     raise UserError(
       f'{workdir} holds a run with another config:\n'
       + '\n'.join(different[:SHOWN])
-      + (f'\n  and {more} more fields' if more > 0 else '')
+      + (f'\n  and more, {more} in all' if more > 0 else '')
       + '\nUse another --workdir, or the config of that run.'
     )
 

@@ -32,7 +32,7 @@ def test_every_contender_has_a_valid_config_and_survives_its_journey() -> None:
   for contender in dict.fromkeys(every_contender()):
     assert Contender.loads(contender.dumps()) == contender
     config = configuration.load(contender.source, None, contender.overrides)
-    checks.validate(config, contender.devices or parallel.cpu_devices(config))
+    checks.check_division(config, contender.devices or parallel.cpu_devices(config))
 
 
 def test_operations_are_those_of_the_textbook() -> None:

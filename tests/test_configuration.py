@@ -131,31 +131,31 @@ def test_a_wrong_override_says_what_would_be_right(override: str, message: str) 
 )
 def test_validation_names_the_field_and_what_would_do(override: str, message: str) -> None:
   with pytest.raises(UserError) as raised:
-    checks.validate(config('wgan', f'--config.{override}'), devices=2)
+    checks.check_division(config('wgan', f'--config.{override}'), devices=2)
   assert message in str(raised.value)
 
 
 def test_an_ordered_reduction_has_its_own_parts() -> None:
   fields = '--config.reduction=ordered', '--config.accumulate=2'
   with pytest.raises(UserError, match=r'accumulate=2 has no effect with .*ordered, which'):
-    checks.validate(config('wgan', *fields), devices=2)
+    checks.check_division(config('wgan', *fields), devices=2)
 
 
 def test_validation_names_a_missing_field_and_a_wrong_type() -> None:
   lacking = config('vae').copy_and_resolve_references().unlock()
   del lacking['batch_size']
   with pytest.raises(UserError, match='the config lacks batch_size'):
-    checks.check(lacking)
+    checks.check_values(lacking)
   wrong = config('vae').to_dict() | {'batch_size': '64'}
   with pytest.raises(UserError, match=r"config.batch_size='64' must be of type int"):
-    checks.check(ml_collections.ConfigDict(wrong))
+    checks.check_values(ml_collections.ConfigDict(wrong))
 
 
 @pytest.mark.parametrize('path', sorted(p.stem for p in EXPERIMENTS.glob('*.py')))
 @pytest.mark.parametrize('dataset', ['', ':mnist'])
 def test_every_experiment_is_valid(path: str, dataset: str) -> None:
   if path != 'common':
-    checks.validate(config(path + dataset), devices=2)
+    checks.check_division(config(path + dataset), devices=2)
 
 
 def test_the_critics_optimizer_follows_the_optimizer_where_it_is_not_given() -> None:
@@ -280,4 +280,4 @@ def test_a_garbled_config_is_a_user_error(
   folder = tmp_path_factory.mktemp('run')
   (folder / configuration.FILE).write_bytes(content)
   with contextlib.suppress(UserError):
-    checks.validate(configuration.load(None, folder, ['--config.seed=1']), 1)
+    checks.check_division(configuration.load(None, folder, ['--config.seed=1']), 1)

@@ -15,6 +15,7 @@ from hypothesis.extra import numpy as drawn
 from jaxgen import configuration, export, objectives, safetensors
 from jaxgen.devices.parallel import initial_state
 from jaxgen.errors import UserError
+from jaxgen.fields import flatten
 from jaxgen.model import Model
 from tests.examples import TINY, facts
 
@@ -67,7 +68,7 @@ def test_a_file_by_the_formats_own_description(tmp_path: Path) -> None:
 def model_of(experiment: str) -> Model:
   """An untrained model of an experiment, tiny."""
   config = configuration.load(str(ROOT / f'experiments/{experiment}.py'), None, [])
-  known = dict(configuration.flatten(config.to_dict()))
+  known = dict(flatten(config.to_dict()))
   config.update_from_flattened_dict({name: v for name, v in TINY.items() if name in known})
   objective = objectives.find_objective(config, facts((8, 8, 1)))
   return Model(config, objective, facts((8, 8, 1)), initial_state(objective, 0))

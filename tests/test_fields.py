@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 @pytest.mark.parametrize('experiment', EXPERIMENTS, ids=lambda path: path.stem)
 def test_every_field_of_an_experiment_has_a_word_and_a_line(experiment: Path) -> None:
   config = configuration.load(str(experiment), None, [])
-  known = dict(configuration.flatten(config.to_dict()))
+  known = dict(fields.flatten(config.to_dict()))
   lines = fields.listing(known, fields.comments(experiment), 10_000).splitlines()
   assert len(lines) == len(known)
   for line, (name, value) in zip(lines, known.items(), strict=True):
@@ -97,7 +97,7 @@ def test_a_field_is_known_by_its_other_names(experiment: str, field: str, meant:
 def test_synonyms_mean_fields_that_there_are() -> None:
   known = set()
   for path in EXPERIMENTS:
-    known |= dict(configuration.flatten(configuration.execute(str(path)).to_dict())).keys()
+    known |= dict(fields.flatten(configuration.execute(str(path)).to_dict())).keys()
   for word, end in fields.SYNONYMS.items():
     assert any(f'.{name}'.endswith(f'.{end}') for name in known), (word, end)
 

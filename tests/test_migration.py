@@ -10,6 +10,7 @@ import optax
 import pytest
 
 from jaxgen import configuration
+from jaxgen.fields import flatten
 from jaxgen.migration import modernise
 from jaxgen.objectives import optimizers
 
@@ -60,9 +61,9 @@ def of_before(experiment: str) -> dict[str, Any]:
 @pytest.mark.parametrize('experiment', OLD)
 def test_an_old_config_is_read_under_todays_names(experiment: str, tmp_path: Path) -> None:
   (tmp_path / configuration.FILE).write_text(json.dumps(of_before(experiment)))
-  found = dict(configuration.flatten(configuration.load(None, tmp_path, []).to_dict()))
+  found = dict(flatten(configuration.load(None, tmp_path, []).to_dict()))
   today = configuration.execute(str(EXPERIMENTS / f'{experiment}.py')).to_dict()
-  assert found.keys() == dict(configuration.flatten(today)).keys()
+  assert found.keys() == dict(flatten(today)).keys()
   assert OLD[experiment]['now'].items() <= found.items()
   configuration.agree(configuration.load(None, tmp_path, []), tmp_path)
 

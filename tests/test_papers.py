@@ -84,7 +84,7 @@ def test_players_of_wgan_gp_have_128_channels_at_each_of_four_sizes() -> None:
 def test_an_update_leaves_all_as_it_was(name: str) -> None:
   """In shapes and types, on 8 devices of 32x32x3 images."""
   config, devices = config_of(name), 8
-  checks.validate(config, devices)
+  checks.check_division(config, devices)
   objective = objectives.find_objective(config, facts((32, 32, 3), 50_000, 10))
   step = parallel.train_step(objective, config.seed, config.ema_decay)
   mapped = jax.vmap(step, in_axes=(None, 0), out_axes=None, axis_name=DEVICES)

@@ -18,7 +18,7 @@ from jaxgen.main import main
 from jaxgen.networks import convolutional, progressive
 from jaxgen.objectives.adversarial.conditional import LabelledGenerator, ProjectionCritic
 from jaxgen.objectives.base import Objective
-from jaxgen.training.trained import taken
+from jaxgen.training.trained import grown_from
 from tests.examples import facts
 
 ROOT = Path(__file__).parent.parent
@@ -137,7 +137,7 @@ def test_a_run_takes_the_parameters_of_a_smaller_one(capsys: pytest.CaptureFixtu
   large = model(8)
   small = jax.tree.map(lambda a: np.full(a.shape, 7.0, np.float32), shapes(model(4)))
   known = flatten_dict(small)
-  found = flatten_dict(taken(small, SOMEWHERE, large, seed=1))
+  found = flatten_dict(grown_from(small, SOMEWHERE, large, seed=1))
   alone = flatten_dict(initial_state(large, seed=1).params)
   assert known.keys() < found.keys() == alone.keys()
   for place, array in found.items():
@@ -150,7 +150,7 @@ def test_a_run_takes_the_parameters_of_a_smaller_one(capsys: pytest.CaptureFixtu
 def test_a_run_of_the_same_size_takes_all(capsys: pytest.CaptureFixture[str]) -> None:
   objective = model(8)
   parameters = shapes(objective)
-  assert taken(parameters, SOMEWHERE, objective, seed=1) is parameters
+  assert grown_from(parameters, SOMEWHERE, objective, seed=1) is parameters
   assert capsys.readouterr().out == ''
 
 
@@ -167,7 +167,7 @@ def test_what_does_not_grow_into_a_run_is_refused(source: Any, target: Any, mess
   """One that was larger, of other widths, or of another kind."""
   (before, fields), (side, others) = source, target
   with pytest.raises(UserError, match=r'runs/small holds the checkpoint of another') as error:
-    taken(shapes(model(before, **fields)), SOMEWHERE, model(side, **others), seed=0)
+    grown_from(shapes(model(before, **fields)), SOMEWHERE, model(side, **others), seed=0)
   assert error.match(message)
 
 
@@ -177,7 +177,7 @@ def test_networks_that_do_not_grow_take_all_or_nothing() -> None:
   sizes = [{p: a.shape for p, a in flatten_dict(shapes(one)).items()} for one in (small, large)]
   assert sizes[0].items() < sizes[1].items()
   with pytest.raises(UserError, match=r"'ResidualBlock_2'.*nothing there, float32\[4\] expected"):
-    taken(shapes(small), SOMEWHERE, large, seed=0)
+    grown_from(shapes(small), SOMEWHERE, large, seed=0)
 
 
 @pytest.mark.slow

@@ -59,7 +59,7 @@ def test_every_family_has_peers_and_valid_recipes(family: str, accelerator: bool
       assert Contender.loads(contender.dumps()) == contender
       assert label.startswith('jaxgen') == (contender.side == 'jaxgen')
       config = configuration.load(contender.source, None, contender.overrides)
-      checks.validate(config, 1 if accelerator else parallel.cpu_devices(config))
+      checks.check_division(config, 1 if accelerator else parallel.cpu_devices(config))
       assert config.data.path == '/somewhere'
       if contender.side == 'jaxgen':
         assert config.optimizer.schedule == 'constant'

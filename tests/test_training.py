@@ -11,6 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from jaxgen import objectives
 from jaxgen.main import main
 from jaxgen.training.checkpoint import Checkpoints
+from jaxgen.training.lines import summary
 from jaxgen.training.stopping import StopRequests
 from tests import toy
 
@@ -65,3 +66,12 @@ def test_a_warning_is_said_once_in_a_run(
   (text,) = texts.Tensors('warning/text_summary')
   assert text.step == 2
   assert text.tensor_proto.string_val[0] == b'It is late.'
+
+
+def test_a_line_of_progress_has_scores_and_losses_first_and_no_more_than_six() -> None:
+  means = {f'train/critic/{letter}': 1.0 for letter in 'abcdefg'}
+  means |= {'train/generator/loss': 0.5, 'score/fid': 12.3456}
+  assert summary(means) == (
+    'fid 12.35  generator/loss 0.5  critic/a 1  critic/b 1  critic/c 1  critic/d 1 ...'
+  )
+  assert summary({'train/loss': 2.0}) == 'loss 2'

@@ -66,7 +66,7 @@ def cores() -> int:
 def fits(config: ml_collections.ConfigDict, devices: int) -> bool:
   """Whether so many devices can share a batch."""
   try:
-    checks.validate(config, devices)
+    checks.check_division(config, devices)
   except UserError:
     return False
   return True

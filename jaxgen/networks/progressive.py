@@ -23,13 +23,15 @@ import jax.numpy as jnp
 
 from jaxgen.layers.convolution import Convolution
 
-COARSEST = 4  # pixels of the shorter side, at which halving ends
+COARSEST = 4  # pixels of the shorter side: images of no more are not halved
 leaky_relu = partial(nn.leaky_relu, negative_slope=0.2)
 zeros, he_normal = nn.initializers.zeros, nn.initializers.he_normal()
 
 
 def levels(height: int, width: int, hidden: tuple[int, ...]) -> list[tuple[int, int, int]]:
-  """Height, width and channels of every resolution, the coarsest first, which is odd or COARSEST.
+  """Height, width and channels of every resolution, the coarsest first.
+
+  Images are halved until a side is odd, or the shorter one has COARSEST pixels at most.
 
   Raises:
     ValueError: no number of channels.

@@ -107,11 +107,11 @@ class Transformer(nn.Module):
     interval: jax.Array | None = None,
     training: bool = False,
   ) -> jax.Array:
-    """x (H, W, C), t () in steps of the order of 1 ... 1000 -> (H, W, output_channels or C).
+    """x (H, W, C), t () -> (H, W, output_channels or C).
 
     Args:
       x: the noisy image.
-      t: its time.
+      t: its time, of the order of 1 ... 1000; sines tell times below 1 apart too.
       label: () int32, its class, -1 where that is unknown; only where there are classes.
       interval: () another time, only where the network is told one.
       training: whether features are left out, which takes an rng `dropout`.

@@ -252,7 +252,7 @@ def checked(model: str, source: str, overrides: Sequence[str]) -> ml_collections
   """The config of a cell. Raises UserError, naming the model, where it cannot be."""
   try:
     config = configuration.load(source, None, overrides)
-    checks.validate(config, 1)
+    checks.check_division(config, 1)
     return config
   except UserError as error:
     raise UserError(f'model {model!r} of the study: {error}') from error

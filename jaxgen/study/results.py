@@ -251,7 +251,7 @@ def markdown(result: Result) -> str:
   of = columns(result)
   text = [f'# {result.study.config.title}', '']
   text += [f'- {problem}' for problem in result.problems] + [''] * bool(result.problems)
-  text.append(table_line(['', *(f'{name} {tables.arrow(name)}' for name, _ in of)]))
+  text.append(table_line(['', *(f'{name} {tables.arrow(name)}'.rstrip() for name, _ in of)]))
   text.append('|---' * (len(of) + 1) + '|')
   for line in lines(result):
     name = f'{line.name} ({line.missing})' if line.missing else line.name
@@ -262,12 +262,10 @@ def markdown(result: Result) -> str:
     text.append(table_line([name, *map(' '.join, zip(shown, seeds, strict=True))]))
   if any(row.real.value is not None for _, row in of):
     text.append(table_line(['real images', *(row.real.text for _, row in of)]))
-  bold = ' Bold leads its column by more than noise explains.' if '**' in ''.join(text) else ''
-  text += [
-    '',
-    f'± is the standard deviation over seeds, and every seed stands in brackets.{bold}',
-    '',
-  ]
+  said = '± is the standard deviation over seeds, and every seed stands in brackets.'
+  if any(any(line.best) for line in lines(result)):
+    said += ' Bold leads its column by more than noise explains.'
+  text += ['', said, '']
   text += [f'- {name}: `{row.protocol}`' for name, row in of if row.protocol]
   return '\n'.join(text) + '\n'
 

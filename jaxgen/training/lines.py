@@ -52,7 +52,7 @@ def progress(
 
 
 def summary(means: dict[str, float]) -> str:
-  """The first metrics as one line of text; all of them are in metrics.jsonl."""
-  names = (name.removeprefix(TRAIN).removeprefix(SCORE) for name in means)
-  shown = [f'{name} {value:.4g}' for name, value in zip(names, means.values(), strict=True)]
+  """Scores, losses and the first of the others as a line of text; metrics.jsonl has them all."""
+  names = sorted(means, key=lambda name: (not name.startswith(SCORE), not name.endswith('loss')))
+  shown = [f'{n.removeprefix(TRAIN).removeprefix(SCORE)} {means[n]:.4g}' for n in names]
   return '  '.join(shown[:SHOWN]) + ' ...' * (len(shown) > SHOWN)

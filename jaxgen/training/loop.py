@@ -62,7 +62,7 @@ def prepare(
   Raises:
     UserError: bad config, data or workdir.
   """
-  checks.validate(config, jax.device_count())
+  checks.check_division(config, jax.device_count())
   dataset = datasets.load(config.data)
   model = objectives.find_objective(config, dataset.facts)
   requests, begun = stack.enter_context(StopRequests()), None

@@ -63,7 +63,7 @@ def begin_from(
   if config.init_from:
     source = Path(config.init_from)
     found = trained(configuration.load(None, source, []), source)[2].ema
-    found = taken(found, source, objective, config.seed)
+    found = grown_from(found, source, objective, config.seed)
   if section := first_stage(config):
     source = Path(config.objective[section])
     require_data(source, dataset)
@@ -72,7 +72,7 @@ def begin_from(
   return found
 
 
-def taken(found: Params, source: Path, objective: Objective, seed: int) -> Params:
+def grown_from(found: Params, source: Path, objective: Objective, seed: int) -> Params:
   """The parameters that a run begins with where it begins with those of another.
 
   They are the other's; where networks grow, with new ones beside them.
@@ -84,8 +84,8 @@ def taken(found: Params, source: Path, objective: Objective, seed: int) -> Param
     seed: of that run.
 
   Raises:
-    UserError: the other's have not their names and shapes here, or something is new in networks
-      that do not grow.
+    UserError: the other's differ in names or shapes from those expected here, or something is new
+      in networks that do not grow.
   """
   expected, _ = jax.eval_shape(objective.init, jax.random.key(0))
   there, here = map(checkpoint.specification, (found, expected))

@@ -33,7 +33,7 @@ def verify(config: ml_collections.ConfigDict, workdir: Path, steps: int = 0) -> 
     UserError: no checkpoint lies so many steps before the last, or one of the two is damaged.
   """
   configuration.agree(config, workdir)
-  checks.validate(config, jax.device_count())
+  checks.check_division(config, jax.device_count())
   start, end = interval(config, workdir, steps)
   dataset = datasets.load(config.data)
   require_data(workdir, dataset)

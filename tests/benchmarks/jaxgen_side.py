@@ -59,7 +59,7 @@ def training(config: ml_collections.ConfigDict, shape: tuple[int, int, int]) -> 
 
   A unit is one dispatch. Metrics are fetched as often as a run logs them.
   """
-  checks.validate(config, jax.device_count())
+  checks.check_division(config, jax.device_count())
   train, stride = Split(random_images(IMAGES, shape)), config.steps_per_call
   model = objectives.find_objective(config, Facts(shape, IMAGES))
   update, traced = (

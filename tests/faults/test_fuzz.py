@@ -19,7 +19,7 @@ STATE = {'w': np.arange(12, dtype=np.float32)}
 
 
 def read_config(path: Path) -> None:
-  checks.validate(configuration.load(None, path.parent, ['--config.seed=1']), 1)
+  checks.check_division(configuration.load(None, path.parent, ['--config.seed=1']), 1)
 
 
 READERS: dict[str, Callable[[Path], object]] = {

@@ -52,6 +52,7 @@ ROOMS = {
   'training': Room(
     (
       'jaxgen/training/loop.py',
+      'jaxgen/training/lines.py',
       'jaxgen/training/checkpoint.py',
       'jaxgen/datasets/splits.py',
       'jaxgen/datasets/order.py',

@@ -133,8 +133,9 @@ def test_divergence_is_warmed_up_over_updates(step: int, share: float) -> None:
 
 
 def test_layers_bend_as_the_config_says() -> None:
-  """Burda's by tanh: an odd function, so that without biases the encoder's output is odd too."""
+  """By tanh: an odd function, so that without biases the encoder's output is odd too."""
   config = configuration.execute(str(EXPERIMENTS / 'iwae.py'))
+  config.network.activation = 'tanh'
   config.network.hidden, config.objective.latent = (5,), 2
   objective = objectives.find_objective(config, facts(SHAPE))
   params, image = objective.init(jax.random.key(0))[0], BATCH.image[0]

@@ -95,9 +95,9 @@ def test_the_adaptive_weight_bounds_the_loss_and_has_no_gradient() -> None:
   ('fields', 'message'),
   [
     ({'t_std': 0.0}, 'objective.t_std=0.0'),
-    ({'r_std': -1.0}, 'r_std=-1.0 and floor'),
+    ({'r_std': -1.0}, 'objective.r_std=-1.0'),
     ({'apart': 1.5}, r'objective.apart=1.5 lie in \[0, 1\]'),
-    ({'floor': 0.0}, 'floor=0.0 must be positive'),
+    ({'floor': 0.0}, 'objective.floor=0.0 must be positive'),
     ({'power': -1.0}, 'objective.power=-1.0 not negative'),
     ({'steps': 0}, 'sampler.steps=0'),
   ],

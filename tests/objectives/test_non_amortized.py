@@ -32,7 +32,6 @@ def model(rate: float = 0.1, decay: float = 0.0, **fields: Any) -> Objective:
     observation_model(mlp.Decoder(SHAPE, ()), find_likelihood('gaussian'), 2 * np.log(NOISE)),
     optax.sgd(decay),
     optax.adam(rate),
-    SHAPE,
     IMAGES,
     LATENT,
     **fields,

@@ -4,7 +4,8 @@ Symbols: z_t = (1 - t) x + t eps, v = eps - x its velocity, u_theta(z_t, r, t) t
 u (t - r) is the way that the flow goes from t to r <= t. Noise is at t = 1.
 
 The network is told t and t - r themselves, not a thousand times as much as elsewhere: the target
-has du/dt in it, which would be as many times as large, and drown v (Lu & Song 2024, sec. 4).
+has du/dt in it, which would be as many times as large (as of consistency models in continuous time,
+Lu & Song 2024, sec. 4).
 """
 
 from collections.abc import Callable
@@ -37,9 +38,17 @@ def adaptive_weight(square: jax.Array, power: float, floor: float) -> jax.Array:
 def two_times(
   first: Key, second: Key, means: tuple[float, float], deviations: tuple[float, float], apart: float
 ) -> tuple[jax.Array, jax.Array]:
-  """t and r <= t, which is t itself where the two are not apart (the authors' code, v1)."""
-  normal = jax.random.normal(first, (2,))
-  t, r = jax.nn.sigmoid(jnp.array(means) + jnp.array(deviations) * normal)
+  """t and r <= t; r is t itself where none is drawn, or a later one (the authors' code, v1).
+
+  Args:
+    first: of both draws.
+    second: of whether r is drawn.
+    means: of logit(t) and of logit(r), which are normal.
+    deviations: of both.
+    apart: how often r is drawn.
+  """
+  logits = jnp.array(means) + jnp.array(deviations) * jax.random.normal(first, (2,))
+  t, r = jax.nn.sigmoid(logits)
   return t, jnp.where(jax.random.bernoulli(second, apart), jnp.minimum(t, r), t)
 
 
@@ -126,7 +135,7 @@ def mean_flow(
     t_std: its deviation.
     r_mean: of logit(r), which is normal; an r above t is taken to be t.
     r_std: its deviation.
-    apart: how often an r is drawn; where it is t, the loss is flow matching's.
+    apart: how often r is drawn; where it is t, the loss is flow matching's.
     power: p of the adaptive weight, 0 for the squared error itself.
     floor: c of the adaptive weight.
     steps: even ones of sampling, with a network evaluation each.
@@ -145,8 +154,7 @@ def mean_flow(
     del label
     return algorithm_2(network, steps, params, jax.random.normal(key, image_shape), frames)
 
-  normal = {'means': (t_mean, r_mean), 'deviations': (t_std, r_std)}
-  drawn = partial(two_times, **normal, apart=apart)
+  drawn = partial(two_times, means=(t_mean, r_mean), deviations=(t_std, r_std), apart=apart)
   weight = partial(adaptive_weight, power=power, floor=floor)
   return Objective(
     init,
@@ -164,15 +172,28 @@ def check(
   """Raises ValueError for a number out of range."""
   if min(t_std, r_std) <= 0.0 or not 0.0 <= apart <= 1.0 or power < 0.0 or floor <= 0.0:
     raise ValueError(
-      f'objective.t_std={t_std}, r_std={r_std} and floor={floor} must be positive, '
-      f'objective.power={power} not negative and objective.apart={apart} lie in [0, 1]'
+      f'objective.t_std={t_std}, objective.r_std={r_std} and objective.floor={floor} must be '
+      f'positive, objective.power={power} not negative and objective.apart={apart} lie in [0, 1]'
     )
   if min(steps, times) < 1:
     raise ValueError(f'sampler.steps={steps} and evaluation.times={times} must be at least 1')
 
 
 def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
-  """The model that a config describes."""
+  """The model that a config describes.
+
+  Raises:
+    ValueError: another sampler, a network that hardly sees times below 1, or an older run.
+  """
+  if 'r_mean' not in config.objective:
+    raise ValueError(
+      'objective.r_mean is missing, as in runs from before networks were told times below 1, which '
+      'no longer sample: train anew'
+    )
+  if config.network.get('clock') == 'fourier':
+    raise ValueError(
+      "network.clock='fourier' is for times up to 1000, and here they are below 1: choose sines"
+    )
   if config.sampler.name != 'mean_flow':
     raise ValueError(f'sampler.name={config.sampler.name!r}; an average velocity takes mean_flow')
   return mean_flow(

@@ -17,7 +17,7 @@ Time = Any  # a float, or an array of numpy or JAX
 BETA_MIN, BETA_MAX = 0.1, 20.0  # of the variance-preserving paths (Song et al. 2021, app. C)
 SIGMA_MIN, SIGMA_MAX = 0.01, 50.0  # of the variance-exploding one
 FIRST = 1e-5  # the earliest time that is trained on, where the score has no bound at 0
-TICKS = 1000.0  # networks expect times of the order of a diffusion's steps
+TICKS = 1000.0  # networks are told times of the order of a diffusion's steps
 
 
 class Path(NamedTuple):

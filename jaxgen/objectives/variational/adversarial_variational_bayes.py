@@ -251,10 +251,10 @@ def adversarial_variational_bayes(
     encoder, sampler, observed, discriminator, latent, noise, adaptive_contrast, contrast_samples
   )
   networks = {'encoder': encoder, 'sampler': sampler, 'decoder': observed.decoder}
-  rules = optimizer, discriminator_optimizer
+  both = optimizer, discriminator_optimizer
   return Objective(
-    partial(init, vae, *rules, image_shape),
-    partial(update, vae, *rules),
+    partial(init, vae, *both, image_shape),
+    partial(update, vae, *both),
     partial(evaluate, vae, importance_samples),
     partial(observed.sample, latent),
     vae.encode,

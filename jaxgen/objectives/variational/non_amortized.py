@@ -7,7 +7,6 @@ the prior and climbs under the decoder as it is. Beside a VAE, whose encoder has
 the difference is the amortisation gap (Cremer et al. 2018).
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -122,20 +121,19 @@ def update(
 
 
 def evaluate(
-  inference: Inference, samples: int, dimension: int, params: Params, example: Example, key: Key
+  inference: Inference, samples: int, params: Params, example: Example, key: Key
 ) -> Metrics:
-  """The bounds of the posterior inferred for a held-out image, which has so many numbers."""
+  """The bounds of the posterior inferred for a held-out image."""
   inference_key, bound_key = jax.random.split(key)
   q = inference.infer(params, example.image, inference_key)
   found = inference.terms(params, q, example.image, bound_key, samples)
-  return bounds.held_out(found, inference.observed.likelihood, dimension)
+  return bounds.held_out(found, inference.observed.likelihood, example.image.size)
 
 
 def non_amortized(
   observed: ObservationModel,
   optimizer: optax.GradientTransformation,
   posterior_optimizer: optax.GradientTransformation,
-  image_shape: tuple[int, int, int],
   training_images: int,
   latent: int,
   inference_steps: int = 5,
@@ -148,7 +146,6 @@ def non_amortized(
     observed: p(x|z), of z (latent,).
     optimizer: of the decoder.
     posterior_optimizer: of each posterior; each has a state of its own.
-    image_shape: (H, W, C).
     training_images: how many posteriors there are.
     latent: dimension of z.
     inference_steps: of a posterior, each time that its image is seen.
@@ -175,7 +172,7 @@ def non_amortized(
   return Objective(
     init,
     partial(update, inference, optimizer, inference_steps),
-    partial(evaluate, inference, importance_samples, math.prod(image_shape)),
+    partial(evaluate, inference, importance_samples),
     partial(observed.sample, latent),
     inference.encode,
     observed.decode,
@@ -192,7 +189,6 @@ def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
     observed,
     optimizers.find_optimizer(**config.optimizer, num_steps=config.num_steps),
     optimizers.find_optimizer(**config.posterior_optimizer, num_steps=config.num_steps),
-    facts.image_shape,
     facts.training_images,
     **fields,
     held_out_steps=config.evaluation.inference_steps,

@@ -20,7 +20,7 @@ def build(contender: Contender, budget: float) -> Learner:
   """The learner of a contender; no rate falls, so the seconds of training may be any."""
   del budget
   config = configured(contender)
-  checks.validate(config, jax.device_count())
+  checks.check_division(config, jax.device_count())
   dataset = datasets.load(config.data)
   model = objectives.find_objective(config, dataset.facts)
   update, stride = parallel.updates(model, config), config.steps_per_call
