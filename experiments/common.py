@@ -76,14 +76,14 @@ def evaluation() -> ml_collections.ConfigDict:
 def optimizer(name: str, learning_rate: float, **fields: float) -> ml_collections.ConfigDict:
   """The fields of one optimizer; see `jaxgen.objectives.optimizers`."""
   section = ml_collections.ConfigDict()
-  section.name = name  # adam, adamw, rmsprop, sgd or momentum
+  section.name = name  # adam, adamw, adamax, rmsprop, sgd or momentum
   section.learning_rate = learning_rate  # after warming up, before decaying
   section.warmup_steps = 0  # updates over which the rate rises from 0
   section.schedule = 'constant'  # or cosine, linear, exponential, warm_restarts
   section.clip_norm = 0.0  # largest Euclidean norm of a gradient; 0 for any
   section.weight_decay = 0.0  # of adamw's matrices, over the rate
   section.b1 = 0.9  # Adam's; the momentum of `rmsprop` and `momentum`
-  section.b2 = 0.999  # decay of the mean squared gradient, of adam, adamw and rmsprop
+  section.b2 = 0.999  # decay of the mean squared gradient, of adam, adamw, adamax and rmsprop
   section.update(fields)
   return section
 

@@ -26,7 +26,7 @@ def walk(
   return np.asarray(path)
 
 
-@pytest.mark.parametrize('name', ['adam', 'adamw'])
+@pytest.mark.parametrize('name', ['adam', 'adamw', 'adamax'])
 def test_first_step_of_adam_is_the_rate_times_the_sign(name: str) -> None:
   path = walk([[3.0, -0.02]], name=name, learning_rate=0.1)
   np.testing.assert_allclose(path[0], [-0.1, 0.1], rtol=1e-5)
@@ -48,12 +48,24 @@ def test_adam_follows_its_recursion(b1: float | None, b2: float | None) -> None:
   np.testing.assert_allclose(path, expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize('name', ['adam', 'adamw', 'rmsprop'])
+@pytest.mark.parametrize('name', ['adam', 'adamw', 'adamax', 'rmsprop'])
 def test_epsilon_halves_steps_of_gradients_as_small_as_itself(name: str) -> None:
   fields = {'name': name, 'learning_rate': 0.1, 'eps': 1e-4}
   fields |= {'b1': 0.0, 'b2': 0.0} if name == 'rmsprop' else {}
   path = walk([[1e-4, -1e2]], **fields)
   np.testing.assert_allclose(path[0], [-0.05, 0.1], rtol=1e-4)
+
+
+def test_adamax_divides_by_the_largest_gradient_of_late() -> None:
+  """Kingma & Ba 2015, algorithm 2."""
+  gradients = np.array([[1.0, -2.0], [0.5, 4.0], [-3.0, 0.1]])
+  mean, largest, params, expected = np.zeros(2), np.zeros(2), np.zeros(2), []
+  for i, g in enumerate(gradients, 1):
+    mean, largest = 0.5 * mean + 0.5 * g, np.maximum(0.9 * largest, np.abs(g))
+    params = params - 0.1 / (1 - 0.5**i) * mean / largest
+    expected.append(params)
+  path = walk(gradients.tolist(), name='adamax', learning_rate=0.1, b1=0.5, b2=0.9)
+  np.testing.assert_allclose(path, expected, rtol=1e-5)
 
 
 def test_sgd_without_momentum_subtracts_gradients() -> None:

@@ -1,4 +1,4 @@
-"""Config -> optax chain: clip, one of five optimizers, warmup and decay of the rate."""
+"""Config -> optax chain: clip, one of six optimizers, warmup and decay of the rate."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -31,6 +31,7 @@ OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     decay_matrices(weight_decay),
     optax.scale_by_learning_rate(rate),
   ),
+  'adamax': lambda rate, b1, b2, eps, weight_decay: optax.adamax(rate, b1, b2, eps),
   # Epsilon is added to the root, as Arjovsky's code does; inside it, gradients below 1e-4 starve.
   'rmsprop': lambda rate, b1, b2, eps, weight_decay: optax.rmsprop(
     rate, b2, eps, momentum=b1, eps_in_sqrt=False
@@ -125,17 +126,19 @@ def find_optimizer(
   """The optimizer of one set of parameters.
 
   Args:
-    name: 'adam', 'adamw', 'rmsprop', 'sgd' or 'momentum' (SGD with a heavy ball).
+    name: 'adam', 'adamw', 'adamax' (Kingma & Ba 2015, sec. 7.1), 'rmsprop', 'sgd' or
+      'momentum' (SGD with a heavy ball).
     learning_rate: the rate after warmup, before decay.
     num_steps: updates in all, over which the rate decays.
     warmup_steps: updates over which the rate rises linearly from zero.
     schedule: one of SCHEDULES.
     clip_norm: largest Euclidean norm of the gradient; 0 leaves gradients as they are.
     weight_decay: AdamW's decoupled decay, of matrices alone, see `decay_matrices`.
-    b1: decay of the mean gradient (Adam) or the momentum ('rmsprop', where papers have 0, and
-      'momentum'); 'sgd' has none.
-    b2: decay of the mean squared gradient (Adam, RMSProp).
-    eps: added to the root of the mean squared gradient (Adam, RMSProp).
+    b1: decay of the mean gradient (Adam, AdamW, Adamax) or the momentum ('rmsprop', where papers
+      have 0, and 'momentum'); 'sgd' has none.
+    b2: decay of the mean squared gradient (Adam, AdamW, RMSProp), or of the largest (Adamax).
+    eps: added to the root of the mean squared gradient (Adam, AdamW, RMSProp), or to the gradient's
+      size (Adamax).
 
   Raises:
     ValueError: an unknown name or schedule, a weight decay or an epsilon that the optimizer would
@@ -146,7 +149,8 @@ def find_optimizer(
   if weight_decay and name != 'adamw':
     raise ValueError(f'optimizer.weight_decay={weight_decay} has no effect on {name}: use adamw')
   if eps != EPSILON and name in ('sgd', 'momentum'):
-    raise ValueError(f'optimizer.eps={eps} has no effect on {name}: use adam, adamw or rmsprop')
+    known = 'adam, adamw, adamax or rmsprop'
+    raise ValueError(f'optimizer.eps={eps} has no effect on {name}: use {known}')
   rate = find_schedule(learning_rate, num_steps, warmup_steps, schedule)
   clip = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
   return optax.chain(*clip, OPTIMIZERS[name](rate, b1, b2, eps, weight_decay))
