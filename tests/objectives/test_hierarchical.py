@@ -12,7 +12,8 @@ from scipy import stats
 from jaxgen.networks import mlp
 from jaxgen.objectives.base import Objective
 from jaxgen.objectives.variational import vae
-from jaxgen.objectives.variational.hierarchical import hierarchical, ladder, layer_kl
+from jaxgen.objectives.variational.hierarchical import hierarchical, layer_kl
+from jaxgen.objectives.variational.ladder import vector_ladder
 from jaxgen.objectives.variational.likelihoods import find_likelihood, observation_model
 from tests.examples import draw, example, examples, on_one_device
 
@@ -37,12 +38,10 @@ def linear(latent: int = 1, layers: int = 2, **fields: Any) -> Objective:
   """Whose networks are all linear maps."""
   return hierarchical(
     mlp.Encoder(3, ()),
-    mlp.Encoder(2 * latent, ()),
+    vector_ladder(mlp.Encoder(2 * latent, ()), latent, layers),
     observation_model(mlp.Decoder(SHAPE, ()), find_likelihood('gaussian'), 2 * np.log(NOISE)),
     optax.sgd(0.0),
     SHAPE,
-    latent,
-    layers,
     **fields,
   )
 
@@ -94,9 +93,10 @@ def test_samples_have_the_moments_of_the_model() -> None:
 def test_one_layer_is_the_vae() -> None:
   """With one matrix for the two that the features go through; all numbers are the same."""
   observed = observation_model(mlp.Decoder(SHAPE, (5,)), find_likelihood('bernoulli'))
-  rest = observed, optax.sgd(0.0), SHAPE, 2
-  one = hierarchical(mlp.Encoder(4, (5,)), mlp.Encoder(4, ()), *rest, 1, beta=0.7)
-  plain = vae.vae(mlp.Encoder(4, (5,)), *rest, beta=0.7)
+  rest = observed, optax.sgd(0.0), SHAPE
+  one_layer = vector_ladder(mlp.Encoder(4, ()), latent=2, layers=1)
+  one = hierarchical(mlp.Encoder(4, (5,)), one_layer, *rest, beta=0.7)
+  plain = vae.vae(mlp.Encoder(4, (5,)), *rest, 2, beta=0.7)
   params, memory = one.init(jax.random.key(2))
   last, step = params['encoder']['params']['Dense_1'], params['ladder']['posterior_1']
   step = step['params']['Dense_0']
@@ -120,14 +120,15 @@ def test_one_layer_is_the_vae() -> None:
 def test_layers_differ_from_their_priors_by_their_kl() -> None:
   """Of N(m + s dm, (s ds)^2) from N(m, s^2), layer by layer; and their sum is the whole KL."""
   block, latent, layers = mlp.Encoder(4, (6,)), 2, 3
-  steps = ladder(block, latent, layers)
+  steps = vector_ladder(block, latent, layers)
   features = jnp.asarray(RNG.normal(size=5), jnp.float32)
   params = jax.jit(steps.init)(features, jax.random.key(3))
   z, e, dm, log_square = jax.jit(steps.infer)(
-    params, features, jnp.asarray(RNG.normal(size=(3, 2)))
+    params, features, jnp.asarray(RNG.normal(size=6), jnp.float32)
   )
   np.testing.assert_allclose(steps.generate(params, e), z, rtol=1e-6)
-  found, total = layer_kl(dm, log_square), 0.0
+  found, total = layer_kl(steps, dm, log_square), 0.0
+  e, dm, log_square = (np.reshape(array, (layers, latent)) for array in (e, dm, log_square))
   for layer in range(layers):
     above, here = z[: latent * layer], z[latent * layer : latent * (layer + 1)]
     prior = block.apply(params[f'prior_{layer + 1}'], above) if layer else jnp.zeros(4)

@@ -10,9 +10,11 @@ dm and ds find it in z_<l and in features of x (Vahdat & Kautz 2020, sec. 3.2; d
 In e_l = (z_l - m_l) / s_l, which together make z, this is q = N(dm, ds^2) under p = N(0, I), with
 the KL of any VAE: (dm^2 + ds^2 - 2 log ds - 1) / 2. So the code that is encoded and decoded is
 e = (e_1, ..., e_L), and with one layer this is the VAE. Logarithms are natural, bounds in nats.
+
+What the layers are, and how they are found, is the ladder's: here vectors, of one length; in `nvae`
+images of several sizes.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +23,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 import optax
 
 from jaxgen.datasets.splits import Facts
@@ -39,10 +42,10 @@ from jaxgen.objectives.base import (
 )
 from jaxgen.objectives.distributions import gaussian_kl, log_normal
 from jaxgen.objectives.variational import bounds, diagnosis, estimators
-from jaxgen.objectives.variational.ladder import Ladder, ladder
+from jaxgen.objectives.variational.ladder import Ladder, vector_ladder
 from jaxgen.objectives.variational.likelihoods import ObservationModel, build_observation_model
 
-Gaussian = tuple[jax.Array, jax.Array]  # means and log variances, (layers, latent) each
+Gaussian = tuple[jax.Array, jax.Array]  # means and log variances, (codes,) each
 
 
 @dataclass(frozen=True)
@@ -50,23 +53,23 @@ class HierarchicalVAE:
   """p(x|z) and a ladder of codes, with what that sees of an image.
 
   Attributes:
-    encoder: image -> the features that all posteriors see, a vector.
+    encoder: image -> what all posteriors see of it, as the ladder takes it.
     ladder: of the codes.
-    observed: p(x|z), of z (layers latent,).
-    shape: (layers, latent), of e.
+    observed: p(x|z), of z as the ladder has it.
   """
 
   encoder: nn.Module
   ladder: Ladder
   observed: ObservationModel
-  shape: tuple[int, int]
 
   def init(self, key: Key, image_shape: tuple[int, int, int]) -> Params:
     """Parameters for images (H, W, C)."""
     keys = jax.random.split(key, 3)
     features, encoded = self.encoder.init_with_output(keys[0], jnp.zeros(image_shape))
-    params = self.observed.init(keys[1], jnp.zeros(math.prod(self.shape)))
-    return params | {'encoder': encoded, 'ladder': self.ladder.init(features, keys[2])}
+    steps = self.ladder.init(features, keys[2])
+    z = jax.eval_shape(self.ladder.generate, steps, jnp.zeros(self.ladder.codes))
+    params = self.observed.init(keys[1], jnp.zeros(z.shape, z.dtype))
+    return params | {'encoder': encoded, 'ladder': steps}
 
   def infer(self, params: Params, image: Image, noise: jax.Array) -> tuple[jax.Array, ...]:
     """z, its e, and mean and log variance of q(e_l | z_<l, x), as the ladder has them."""
@@ -83,20 +86,19 @@ class HierarchicalVAE:
     return self.observed.log_probability(params, image, z), log_ratio, tuple(q)
 
   def encode(self, params: Params, image: Image, key: Key) -> jax.Array:
-    """e (layers latent,), each layer at the mean of its posterior given those above."""
+    """e (codes,), each layer at the mean of its posterior given those above."""
     del key
-    return self.infer(params, image, jnp.zeros(self.shape))[1].ravel()
+    return self.infer(params, image, jnp.zeros(self.ladder.codes))[1]
 
   def decode(self, params: Params, code: jax.Array, key: Key) -> Image:
-    """The mean of p(x|z), from e (layers latent,)."""
-    z = self.ladder.generate(params['ladder'], code.reshape(self.shape))
-    return self.observed.decode(params, z, key)
+    """The mean of p(x|z), from e (codes,)."""
+    return self.observed.decode(params, self.ladder.generate(params['ladder'], code), key)
 
 
-def layer_kl(mean: jax.Array, log_variance: jax.Array) -> Metrics:
-  """The KL of each layer in nats, from q(e_l | z_<l, x), (layers, latent) each."""
-  kl = jax.vmap(gaussian_kl)(mean, log_variance)
-  return {f'layer_{layer}/kl_nats': value for layer, value in enumerate(kl, 1)}
+def layer_kl(ladder: Ladder, mean: jax.Array, log_variance: jax.Array) -> Metrics:
+  """The KL of each layer in nats, from q(e_l | z_<l, x), (codes,) each."""
+  layers = zip(ladder.split(mean), ladder.split(log_variance), strict=True)
+  return {f'layer_{layer}/kl_nats': gaussian_kl(*q) for layer, q in enumerate(layers, 1)}
 
 
 def loss(
@@ -108,12 +110,12 @@ def loss(
   key: Key,
 ) -> tuple[jax.Array, Metrics]:
   """The bound at one sample, with its sign changed, and its parts."""
-  noise = jax.random.normal(key, vae.shape)
+  noise = jax.random.normal(key, (vae.ladder.codes,))
   log_likelihood, log_ratio, q = vae.terms(params, example.image, noise)
   found = bounds.Terms(log_likelihood[None], log_ratio[None], gaussian_kl(*q))
-  kl = estimators.batch_kl(*map(jnp.ravel, q), free_bits) if free_bits else found.kl
+  kl = estimators.batch_kl(*q, free_bits) if free_bits else found.kl
   bound = bounds.evidence_lower_bound(found.log_likelihoods, kl, beta)
-  return -bound, bounds.parts(found, vae.observed.likelihood) | layer_kl(*q)
+  return -bound, bounds.parts(found, vae.observed.likelihood) | layer_kl(vae.ladder, *q)
 
 
 def update(
@@ -136,12 +138,12 @@ def evaluate(
   vae: HierarchicalVAE, samples: int, params: Params, example: Example, key: Key
 ) -> Metrics:
   """The bounds of a held-out image, and the KL of each layer."""
-  noise = jax.random.normal(key, (samples, *vae.shape))
+  noise = jax.random.normal(key, (samples, vae.ladder.codes))
   log_likelihoods, log_ratios, q = jax.lax.map(
     partial(vae.terms, params, example.image), noise, batch_size=bounds.AT_ONCE
   )
   found = bounds.Terms(log_likelihoods, log_ratios, jax.vmap(gaussian_kl)(*q).mean())
-  by_layer = base.means(jax.vmap(layer_kl)(*q))
+  by_layer = base.means(jax.vmap(partial(layer_kl, vae.ladder))(*q))
   return bounds.held_out(found, vae.observed.likelihood, example.image.size) | by_layer
 
 
@@ -149,7 +151,7 @@ def diagnose(vae: HierarchicalVAE, params: Params, examples: Example, key: Key) 
   """How active each layer is, at the code that an image is encoded to."""
   codes = jax.vmap(lambda image: vae.encode(params, image, key))(examples.image)
   found = {}
-  for layer, part in enumerate(jnp.split(codes, vae.shape[0], axis=1), 1):
+  for layer, part in enumerate(vae.ladder.split(codes), 1):
     found |= base.prefix(f'layer_{layer}', diagnosis.activity(part))
   return found
 
@@ -157,29 +159,27 @@ def diagnose(vae: HierarchicalVAE, params: Params, examples: Example, key: Key) 
 def sample(vae: HierarchicalVAE, params: Params, label: Label, key: Key) -> Image:
   """The mean of p(x|z) at an e of N(0, I)."""
   del label
-  return vae.decode(params, jax.random.normal(key, (math.prod(vae.shape),)), key)
+  return vae.decode(params, jax.random.normal(key, (vae.ladder.codes,)), key)
 
 
 def by_depth(vae: HierarchicalVAE, params: Params, examples: Example, key: Key) -> jax.Array:
   """Each row: an image, and what its first 1 ... L layers say, those below as they expect."""
-  layers, latent = vae.shape
+  known = np.arange(vae.ladder.codes) < vae.ladder.ends[:, None]
 
   def row(image: Image) -> jax.Array:
-    code = vae.encode(params, image, key)
-    known = [code.at[depth * latent :].set(0.0) for depth in range(1, layers + 1)]
-    return jnp.stack([image, *(vae.decode(params, part, key) for part in known)])
+    code = jnp.where(known, vae.encode(params, image, key)[None], 0.0)
+    said = jax.vmap(lambda part: vae.decode(params, part, key))(code)
+    return jnp.concatenate([image[None], said])
 
   return jax.vmap(row)(examples.image)
 
 
 def hierarchical(
   encoder: nn.Module,
-  block: nn.Module,
+  ladder: Ladder,
   observed: ObservationModel,
   optimizer: optax.GradientTransformation,
   image_shape: tuple[int, int, int],
-  latent: int,
-  layers: int,
   beta: float = 1.0,
   free_bits: float = 0.0,
   warm_up_steps: int = 0,
@@ -188,13 +188,11 @@ def hierarchical(
   """A VAE whose code has layers.
 
   Args:
-    encoder: image -> the features that all posteriors see, a vector.
-    block: the network of a prior or a posterior, see `ladder`.
-    observed: p(x|z), of z (layers latent,).
+    encoder: image -> what all posteriors see of it, as the ladder takes it.
+    ladder: of the codes.
+    observed: p(x|z), of z as the ladder has it.
     optimizer: of all networks together.
     image_shape: (H, W, C).
-    latent: dimension of each layer.
-    layers: L.
     beta: weight of the KL term; 1 is the bound on log p(x).
     free_bits: nats of each dimension's KL, averaged over the batch, that are not worth saving.
     warm_up_steps: updates over which beta rises linearly from 0.
@@ -203,11 +201,9 @@ def hierarchical(
   Raises:
     ValueError: hyperparameters that do not go together.
   """
-  if layers < 1:
-    raise ValueError(f'objective.layers={layers} must be at least 1')
   estimators.require_fitting('elbo', 'naive', free_bits)
   beta_at = estimators.warm_up(beta, warm_up_steps)
-  vae = HierarchicalVAE(encoder, ladder(block, latent, layers), observed, (layers, latent))
+  vae = HierarchicalVAE(encoder, ladder, observed)
   shown = {'reconstructions': figures.reconstructions(vae.encode, vae.decode)}
 
   def init(key: Key) -> tuple[Params, Memory]:
@@ -223,18 +219,19 @@ def hierarchical(
     vae.decode,
     figures=shown | {'by_depth': partial(by_depth, vae)},
     diagnose=partial(diagnose, vae),
-    networks={'encoder': encoder, 'block': block, 'decoder': observed.decoder},
+    networks={'encoder': encoder, **ladder.networks, 'decoder': observed.decoder},
     warn=diagnosis.warn,
   )
 
 
 def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
-  """The ladder that a config describes."""
+  """The ladder of vectors that a config describes."""
   observed, fields = build_observation_model(config, facts)
-  width = fields.pop('width')
+  width, latent, layers = (fields.pop(name) for name in ('width', 'latent', 'layers'))
+  block = mlp.Encoder(2 * latent, (width,), dtype=config.network.dtype)
   return hierarchical(
     build_network(config, 'Encoder', width),
-    mlp.Encoder(2 * fields['latent'], (width,), dtype=config.network.dtype),
+    vector_ladder(block, latent, layers),
     observed,
     optimizers.find_optimizer(**config.optimizer, num_steps=config.num_steps),
     facts.image_shape,
