@@ -31,6 +31,7 @@ MAY_BE_ZERO = (
   *('seed', 'cpu_devices', 'checkpoint.every', 'evaluation.every'),
   *('evaluation.training_samples', 'evaluation.num_samples', 'evaluation.likelihood_steps'),
   *('data.', 'optimizer.', 'objective.', 'sampler.', 'network.attention'),
+  *('network.stem', 'network.padding'),
 )
 DTYPES = ('float32', 'bfloat16')
 SIZES = ('latent', 'samples', 'critic_steps', 'timesteps', 'steps')

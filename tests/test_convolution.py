@@ -11,6 +11,7 @@ import pytest
 
 from jaxgen.devices import flops
 from jaxgen.layers import convolution
+from jaxgen.layers.depthwise import DepthwiseConvolution
 
 
 def nested(f: Any) -> dict[str, Any]:
@@ -143,6 +144,15 @@ def test_convolutions_equal_flaxs(ours: nn.Module, flaxs: nn.Module) -> None:
   params = ours.init(jax.random.key(1), x)
   jax.tree.map(np.testing.assert_array_equal, params, flaxs.init(jax.random.key(1), x))
   params['params']['bias'] = jnp.arange(4.0)
+  np.testing.assert_allclose(ours.apply(params, x), flaxs.apply(params, x), rtol=1e-4, atol=1e-5)
+
+
+def test_depthwise_convolution_equals_flaxs() -> None:
+  ours = DepthwiseConvolution(side=5)
+  flaxs = nn.Conv(6, (5, 5), feature_group_count=6, use_bias=False)
+  x = jax.random.normal(jax.random.key(0), (6, 10, 6))
+  params = ours.init(jax.random.key(1), x)
+  jax.tree.map(np.testing.assert_array_equal, params, flaxs.init(jax.random.key(1), x))
   np.testing.assert_allclose(ours.apply(params, x), flaxs.apply(params, x), rtol=1e-4, atol=1e-5)
 
 

@@ -41,7 +41,10 @@ SMALL = {
   'depth': 2,
   'heads': 2,
 }
-OF_ITS_OWN = {'diffusers_unet.Denoiser': {'channels': (8, 8), 'groups': 4}}
+OF_ITS_OWN = {
+  'diffusers_unet.Denoiser': {'channels': (8, 8), 'groups': 4},
+  'nvae.GridDecoder': {'stem': 0, 'patch': 4},
+}
 
 
 def found() -> dict[str, type[nn.Module]]:

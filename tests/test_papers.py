@@ -22,15 +22,16 @@ PAPERS = {
 }
 # Millions of parameters: those of the paper, and how near they are to be.
 MILLIONS = {'ddpm': (35.7, 0.002), 'edm': (55.7, 0.01), 'mean_flow': (55.0, 0.03)}
+SHAPES = {'nvae': (28, 28, 1)}  # of images that are not CIFAR-10's
 
 
 def config_of(name: str, *overrides: str) -> ml_collections.ConfigDict:
   return configuration.load(str(PAPERS[name]), None, overrides)
 
 
-def shapes_of(config: ml_collections.ConfigDict, side: int = 32) -> Any:
+def shapes_of(config: ml_collections.ConfigDict, shape: tuple[int, int, int] = (32, 32, 3)) -> Any:
   """Parameters and memory before the first update."""
-  objective = objectives.find_objective(config, facts((side, side, 3), 50_000, 10))
+  objective = objectives.find_objective(config, facts(shape, 50_000, 10))
   return jax.eval_shape(objective.init, jax.random.key(0))
 
 
@@ -49,7 +50,7 @@ def test_networks_have_as_many_parameters_as_the_papers(name: str) -> None:
 def test_dcgan_is_the_papers_figure() -> None:
   """100 numbers to 4x4x1024, then 512, 256, 128 and 3 channels; kernels 4x4, not 5x5."""
   config = config_of('dcgan', '--config.network.hidden=(128,256,512,1024)')
-  generator = shapes_of(config, side=64)[0]['generator']
+  generator = shapes_of(config, (64, 64, 3))[0]['generator']
   widths = (1024, 512, 256, 128, 3)
   kernels = 100 * 4 * 4 * 1024 + sum(16 * a * b for a, b in pairwise(widths))
   biases = 4 * 4 * 1024 + sum(widths[1:])
@@ -78,19 +79,54 @@ def test_players_of_wgan_gp_have_128_channels_at_each_of_four_sizes() -> None:
     assert count(player) == pytest.approx(1.45e6, rel=0.02)
 
 
+@pytest.mark.slow
+def test_nvae_has_the_cells_of_its_paper() -> None:
+  """Two before each of 5 and 10 groups, and two at each scale without; counted by hand."""
+
+  def excitation(c: int) -> int:
+    narrow = max(4, c // 16)
+    return c * narrow + narrow + narrow * c + c
+
+  def encoder_cell(c: int) -> int:
+    return 2 * (9 * c * c + c + 2 * c) + excitation(c)
+
+  def generative_cell(c: int) -> int:
+    return 2 * c + 6 * c * c + 2 * 6 * c + 25 * 6 * c + 2 * 6 * c + 6 * c * c + excitation(c)
+
+  def gaussian(c: int, side: int) -> int:
+    return 2 * c + side**2 * c * 40 + 40
+
+  def group(c: int, prior: bool = True) -> int:
+    place = 20 * c + c
+    return c * c + c + gaussian(c, 3) + place + (gaussian(c, 1) if prior else 0)
+
+  up = [9 * 32 + 32, *(2 * encoder_cell(c) for c in (32, 64))]
+  up += [20 * encoder_cell(128), 10 * encoder_cell(256)]
+  up += [4 * c * 2 * c + 2 * c for c in (32, 64, 128)]  # where sides are halved
+  down = [4 * 4 * 256, group(256, prior=False), 4 * group(256), 10 * group(128)]
+  down += [8 * generative_cell(256), 20 * generative_cell(128), 256 * 4 * 128 + 4 * 128]
+  last = [2 * generative_cell(c) for c in (128, 64, 32)] + [2 * 32 + 9 * 32 + 1]
+  last += [2 * c * 4 * c + 4 * c for c in (64, 32)]  # where they are doubled
+  found = shapes_of(config_of('nvae'), SHAPES['nvae'])[0]
+  assert {name: count(part) for name, part in found.items()} == {
+    'encoder': sum(up), 'ladder': sum(down), 'decoder': sum(last)
+  }  # fmt: skip
+  assert f'{sum(up + down + last):,}' in PAPERS['nvae'].read_text()
+
+
 @pytest.mark.parametrize(
   'name', [pytest.param(n, marks=[] if n == 'dcgan' else pytest.mark.slow) for n in PAPERS]
 )
 def test_an_update_leaves_all_as_it_was(name: str) -> None:
-  """In shapes and types, on 8 devices of 32x32x3 images."""
-  config, devices = config_of(name), 8
+  """In shapes and types, on 8 devices."""
+  config, devices, shape = config_of(name), 8, SHAPES.get(name, (32, 32, 3))
   checks.check_division(config, devices)
-  objective = objectives.find_objective(config, facts((32, 32, 3), 50_000, 10))
+  objective = objectives.find_objective(config, facts(shape, 50_000, 10))
   step = parallel.train_step(objective, config.seed, config.ema_decay)
   mapped = jax.vmap(step, in_axes=(None, 0), out_axes=None, axis_name=DEVICES)
   share = (devices, config.batch_size // devices)
   number = jax.ShapeDtypeStruct(share, jnp.int32)
-  images = jax.ShapeDtypeStruct((*share, 32, 32, 3), jnp.uint8)
+  images = jax.ShapeDtypeStruct((*share, *shape), jnp.uint8)
   state = jax.eval_shape(lambda: parallel.initial_state(objective, 0))
   after, metrics = jax.eval_shape(mapped, state, Example(images, number, number))
   assert after == state

@@ -1,4 +1,4 @@
-"""Self-attention between all places of an image."""
+"""Attention between all places of an image, and between its channels."""
 
 from functools import partial
 from typing import Any
@@ -34,3 +34,20 @@ class SelfAttention(nn.Module):
     o = pixel_dense(channels)((beta @ h).reshape(height, width, narrow))
     gamma = self.param('gamma', nn.initializers.zeros, ())
     return x + gamma.astype(x.dtype) * o
+
+
+class SqueezeAndExcitation(nn.Module):
+  """Multiplies each channel by what the means of all call for, between 0 and 1 (Hu et al. 2018).
+
+  Attributes:
+    dtype: of the computation.
+  """
+
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """(H, W, C) -> (H, W, C)."""
+    features = x.shape[-1]
+    h = nn.relu(nn.Dense(max(4, features // 16), dtype=self.dtype)(x.mean((0, 1))))
+    return x * nn.sigmoid(nn.Dense(features, dtype=self.dtype)(h))[None, None]

@@ -22,8 +22,9 @@ def find_network(name: str, role: str, field: str = 'network.name') -> type[nn.M
     name: of the module, as in config.network.name; 'mypackage.mynetwork' is one of the user's own.
     role: 'Encoder' (image -> vector), 'Decoder' (vector -> image), 'Denoiser' (image, time ->
       image), 'Predictor' (image -> what is said of each pixel by those before it), 'Conditioner'
-      (patches -> the same of each patch), or 'GridEncoder' and 'GridDecoder' (image -> a grid of
-      vectors, and back).
+      (patches -> the same of each patch), 'GridEncoder' and 'GridDecoder' (image -> a grid of
+      vectors, and back), or 'BottomUp' and 'TopDown' (image -> features of each group of latents,
+      and those -> a grid that has met all groups).
     field: of the config, that names it.
 
   Raises:
