@@ -41,6 +41,7 @@ SMALL = {
   'depth': 2,
   'heads': 2,
 }
+DENOISERS = 'diffusers_unet, mlp, transformer, unet'
 OF_ITS_OWN = {
   'diffusers_unet.Denoiser': {'channels': (8, 8), 'groups': 4},
   'nvae.GridDecoder': {'stem': 0, 'patch': 4},
@@ -82,11 +83,7 @@ def test_every_module_offered_is_a_network() -> None:
       "network.name='unet' has no Encoder: choose convolutional or dcgan or mlp or progressive or "
       'r3gan',
     ),
-    (
-      'uent',
-      'Denoiser',
-      "Unknown network 'uent'. Did you mean 'unet'? Known: diffusers_unet, mlp, transformer, unet.",
-    ),
+    ('uent', 'Denoiser', f"Unknown network 'uent'. Did you mean 'unet'? Known: {DENOISERS}."),
   ],
 )
 def test_a_network_that_cannot_play_its_role_is_an_error(
