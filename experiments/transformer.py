@@ -19,6 +19,10 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config.optimizer.learning_rate = 5e-4
   config.cpu_devices = 1
   if dataset == 'digits':
-    config.network.patch = 1
+    config.network.width = 96
     config.network.depth = 4
+    config.network.patch = 2
+    config.optimizer.learning_rate = 2e-3
+    config.batch_size = 32
+    config.num_steps = 10_000
   return config

@@ -109,6 +109,7 @@ def override(
       raise UserError(f'unknown config field {field!r}.{meant(close)}{among}')
     if not equals and not isinstance(known[field], bool):
       raise UserError(f'{argument} needs a value: write {argument}={known[field]}')
+  overrides = [words_as_tuple(argument, known) for argument in overrides]
   flag_values, command = flags.FlagValues(), ['jaxgen', *overrides]
   try:
     config_flags.DEFINE_config_dict('config', config, flag_values=flag_values, sys_argv=command)
@@ -122,6 +123,15 @@ def override(
     if kinds and not {type(item) for item in value} <= kinds:
       raise UserError(f'config.{field}={value!r} must hold items like those of {known[field]}')
   return for_another_sampler(flag_values.config, known, overrides)
+
+
+def words_as_tuple(argument: str, known: dict[str, Any]) -> str:
+  """The override of a tuple of words by a,b as that by ('a', 'b'), which is the library's way."""
+  field, _, value = argument.removeprefix('--config.').partition('=')
+  held = known.get(field)
+  if not isinstance(held, tuple) or str not in map(type, held) or not value or value[0] in '(\'"':
+    return argument
+  return f'--config.{field}={tuple(value.split(","))}'
 
 
 def mismatch(overrides: Sequence[str], known: dict[str, Any]) -> str | None:

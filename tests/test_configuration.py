@@ -281,3 +281,11 @@ def test_a_garbled_config_is_a_user_error(
   (folder / configuration.FILE).write_bytes(content)
   with contextlib.suppress(UserError):
     checks.check_division(configuration.load(None, folder, ['--config.seed=1']), 1)
+
+
+def test_words_of_a_tuple_are_given_as_numbers_are() -> None:
+  study = ml_collections.ConfigDict({'numbers': ('a', 'b'), 'sizes': (1, 2), 'one': 'a'})
+  for words in ('fid,kid', "('fid','kid')"):
+    assert configuration.override(study, [f'--config.numbers={words}']).numbers == ('fid', 'kid')
+  assert configuration.override(study, ['--config.numbers=fid']).numbers == ('fid',)
+  assert configuration.override(study, ['--config.sizes=3', '--config.one=b,c']).one == 'b,c'
