@@ -201,7 +201,7 @@ def agree(config: ml_collections.ConfigDict, workdir: Path, trained: bool = Fals
     raise UserError(
       f'{workdir} holds a run with another config:\n'
       + '\n'.join(different[:SHOWN])
-      + (f'\n  and more, {more} in all' if more > 0 else '')
+      + (f'\n  and {more} more' if more > 0 else '')
       + '\nUse another --workdir, or the config of that run.'
     )
 
