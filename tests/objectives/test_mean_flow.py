@@ -1,5 +1,6 @@
 """MeanFlow on Gaussian data, whose average velocities are known."""
 
+from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -9,10 +10,13 @@ import numpy as np
 import optax
 import pytest
 
+from jaxgen import configuration, objectives
+from jaxgen.errors import UserError
 from jaxgen.objectives.base import Objective
 from jaxgen.objectives.diffusion.mean_flow import adaptive_weight, mean_flow
-from tests.examples import draw, examples, on_one_device
+from tests.examples import draw, examples, facts, on_one_device
 
+EXPERIMENTS = Path(__file__).parent.parent.parent / 'experiments'
 SHAPE = (2, 2, 1)
 C = 0.6  # the deviation of the data around 0
 
@@ -105,3 +109,14 @@ def test_the_adaptive_weight_bounds_the_loss_and_has_no_gradient() -> None:
 def test_hyperparameters_that_cannot_be(fields: dict[str, Any], message: str) -> None:
   with pytest.raises(ValueError, match=message):
     model(**fields)
+
+
+@pytest.mark.parametrize('fault', ['r_mean is missing', "network.clock='fourier' is for times"])
+def test_what_cannot_see_its_times_is_refused(fault: str) -> None:
+  config = configuration.execute(str(EXPERIMENTS / 'mean_flow.py'))
+  if fault.startswith('r_mean'):
+    del config.objective.r_mean  # as in runs from before
+  else:
+    config.network.clock = 'fourier'
+  with pytest.raises(UserError, match=fault):
+    objectives.find_objective(config, facts((8, 8, 1)))
