@@ -20,17 +20,15 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config.sampler = ml_collections.ConfigDict()
   config.sampler.truncation = 0.0  # within which a sample's latents lie; 0: as in training
   config.network.name = 'convolutional'  # or mlp, dcgan, r3gan, progressive
-  config.network.hidden = (64, 128)  # every layer halves height and width
-  config.optimizer = common.optimizer('adam', 2e-4, b1=0.0, b2=0.99)
+  config.network.hidden = (32, 64)  # every layer halves height and width
+  config.optimizer = common.optimizer('adam', 5e-4, b1=0.0, b2=0.99)
   config.critic_optimizer = common.critic_optimizer(config)
   config.steps_per_call = 5
   config.cpu_devices = 0
   if dataset == 'digits':
     config.objective.latent = 32
     config.objective.penalty = 0.1
-    config.optimizer.learning_rate = 5e-4
     config.num_steps = 2000
     config.ema_decay = 0.99
     config.cpu_devices = 1
-    config.network.hidden = (32, 64)
   return config

@@ -15,7 +15,7 @@ from experiments.studies import common
 
 MINUTES = 5
 UPDATES_PER_SECOND = {
-  'acgan': 6.2,
+  'acgan': 21,
   'autoencoder': 440,
   'avb': 48,
   'began': 85,
@@ -33,11 +33,11 @@ UPDATES_PER_SECOND = {
   'gaussian_mixture': 0.97,
   'guided': 6.2,
   'hierarchical_vae': 250,
-  'hinge_gan': 7.3,
+  'hinge_gan': 25,
   'improved_ddpm': 5.9,
   'iwae': 440,
   'jem': 16,
-  'lsgan': 7.5,
+  'lsgan': 25,
   'mean_flow': 4.6,
   'ncsn': 5.9,
   'non_amortized': 200,
@@ -46,7 +46,7 @@ UPDATES_PER_SECOND = {
   'pixelcnn': 1.3,
   'probabilistic_pca': 220,
   'progressive_gan': 2.9,
-  'projection_gan': 7.2,
+  'projection_gan': 25,
   'r3gan': 1.6,
   'score_sde': 6.0,
   'tarflow': 3.3,
