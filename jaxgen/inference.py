@@ -208,7 +208,8 @@ def score(
       watch, shown = cost.Stopwatch(), []
       drawn = watch.time(model.evaluation.samples(params, count, seed))
       drawn = first(follow(drawn, count, f'{name}, sampling seed {seed}'), SHOWN, shown)
-      sets.append(scorer.score(drawn, seed))
+      labels = model.evaluation.sampled_labels(count, seed)
+      sets.append(scorer.score(drawn, seed, labels))
       neighbours = sets[0][0].neighbours
       if (name, seed) == ('ema', config.seed) and neighbours is not None:
         picture = beside(np.concatenate(shown), neighbours, dataset.train.images)

@@ -71,9 +71,10 @@ def test_sets_are_disjoint_and_as_many_as_there_may_be() -> None:
 def test_every_number_of_samples_has_that_of_real_images(against: dict[str, Reference]) -> None:
   samples = points(2, 40, 1.0, 0.7).seen
   beside = {n.protocol.comparable for n in real.real(against, FEATURES, ORIGIN, 40).numbers}
-  made = score(samples, against, FEATURES, ORIGIN._replace(seed=5, sampler='heun steps=9'))
+  origin = ORIGIN._replace(seed=5, sampler='heun steps=9')
+  made = score(samples, against, FEATURES, origin, labels=np.zeros(40, np.int32))
   assert {n.protocol.comparable for n in made.numbers} == beside
-  assert len(beside) == len(made.numbers) == 23
+  assert len(beside) == len(made.numbers) == 24
 
 
 def test_the_other_split_stands_in_for_the_samples(against: dict[str, Reference]) -> None:
@@ -93,6 +94,8 @@ def test_the_other_split_stands_in_for_the_samples(against: dict[str, Reference]
   # Of the samples alone: the test images, which no classifier was trained on.
   assert value(found, 'inception_score', '')[0] > 2.0 > inception_score(train.seen[1]).mean
   assert value(found, 'unclaimed', '')[0] == 0.0
+  right = test.seen.probabilities.argmax(axis=1) == test.labels
+  assert value(found, 'label_accuracy', '')[0] == pytest.approx(right.mean())
   assert found.fid['test'].keys() == set('0123')
   assert found.fid['test']['2'][2] == 10
 

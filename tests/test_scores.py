@@ -38,14 +38,14 @@ def against(digits: splits.Dataset, features: Features) -> dict[str, references.
   return references.references(digits, features)
 
 
-Scored = Callable[[np.ndarray], measure.Scores]
+Scored = Callable[..., measure.Scores]  # images, and labels asked for
 
 
 @pytest.fixture(scope='module')
 def scored(features: Features, against: dict[str, references.Reference]) -> Scored:
-  def run(images: np.ndarray) -> measure.Scores:
+  def run(images: np.ndarray, labels: np.ndarray | None = None) -> measure.Scores:
     seen = references.look(np.array_split(images, 3), [features])[0]
-    return measure.score(seen, against, features, ORIGIN)
+    return measure.score(seen, against, features, ORIGIN, labels=labels)
 
   return run
 
@@ -110,6 +110,23 @@ def test_removed_classes_are_named(digits: splits.Dataset, scored: Scored) -> No
   assert '3' not in found.classes['fid']['test']
   assert 'class 3' in found.classes['fid_reasons']['test']['3']
   json.dumps(scores.joined([[found]]))
+
+
+def test_samples_of_another_class_than_was_asked_for_are_counted(
+  digits: splits.Dataset, scored: Scored
+) -> None:
+  images, labels = digits.test.images, digits.test.labels
+  obeyed = value(scored(images, labels), 'label_accuracy', '')
+  assert 0.95 < obeyed < 1.0
+  wrong = np.where(labels == 3, 5, labels)  # every three was to be a five
+  found = scored(images, wrong)
+  assert value(found, 'label_accuracy', '') == pytest.approx(
+    obeyed - np.mean(labels == 3), abs=0.02
+  )
+  for unknown in (None, np.full(len(labels), -1)):  # a model that takes no labels
+    metrics = {number.protocol.metric for number in scored(images, unknown).numbers}
+    assert 'label_accuracy_classifier' not in metrics
+    assert 'inception_score_classifier' in metrics
 
 
 def test_few_samples_leave_numbers_out_with_the_reason(

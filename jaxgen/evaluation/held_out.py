@@ -131,9 +131,8 @@ class Evaluation:
     Raises:
       UserError: a label that the data do not have, or samples that are not finite.
     """
-    seed = self._seed if seed is None else seed
-    key = purpose_key(seed, purpose)
-    asked = self.labels(count, purpose_key(seed, f'{purpose} labels'), labels)
+    key = purpose_key(self._seed if seed is None else seed, purpose)
+    asked = self.sampled_labels(count, seed, purpose, labels)
     done = 0
     for drawn, finite in self._draw((self.settle(params), key), asked, np.arange(count)):
       if not finite.all():
@@ -143,6 +142,17 @@ class Evaluation:
         )
       yield drawn
       done += len(drawn)
+
+  def sampled_labels(
+    self,
+    count: int,
+    seed: int | None = None,
+    purpose: str = REPORTED,
+    labels: Sequence[int] = (),
+  ) -> np.ndarray:
+    """The labels that `samples` of the same arguments are asked for, see `labels`."""
+    seed = self._seed if seed is None else seed
+    return self.labels(count, purpose_key(seed, f'{purpose} labels'), labels)
 
   def labels(self, count: int, key: Key, fixed: Sequence[int] = ()) -> np.ndarray:
     """The labels of samples 0 ... count - 1, int32; -1 of a model that takes none.

@@ -131,6 +131,7 @@ def score(
   features: Features,
   origin: Origin,
   splits: Sequence[str] | None = None,
+  labels: np.ndarray | None = None,
 ) -> Scores:
   """Every number that these samples allow; for the others, the reason.
 
@@ -143,6 +144,7 @@ def score(
     features: of all of them.
     origin: of the samples.
     splits: those of `against` that samples are compared with, by default all.
+    labels: (N,) that the samples were asked for, -1 of a model that takes none; None: not known.
   """
   sheet = _Sheet(samples, against, features, origin)
   splits = tuple(against) if splits is None else splits
@@ -152,7 +154,7 @@ def score(
   if len(against) > 1 and 'train' in splits:
     _memory(sheet)
     neighbours = _neighbours(samples.features[:PICTURED], against['train'].seen.features)
-  return Scores(sheet.numbers, _classes(sheet, splits), neighbours)
+  return Scores(sheet.numbers, _classes(sheet, splits, labels), neighbours)
 
 
 def _distances(sheet: _Sheet, split: str) -> None:
@@ -200,8 +202,8 @@ def _neighbours(made: np.ndarray, train: np.ndarray) -> np.ndarray | None:
     return None
 
 
-def _classes(sheet: _Sheet, splits: Sequence[str]) -> dict[str, Any]:
-  """Inception score and class balance, overall and class by class."""
+def _classes(sheet: _Sheet, splits: Sequence[str], asked: np.ndarray | None) -> dict[str, Any]:
+  """Inception score, class balance, overall and class by class, and obedience to labels."""
   labels = [reference.labels for reference in sheet.against.values()]
   unfit = NO_LABELS if any(x is None for x in labels) else ''
   number_of_classes = 0 if unfit else 1 + max(int(x.max()) for x in labels)
@@ -217,6 +219,10 @@ def _classes(sheet: _Sheet, splits: Sequence[str]) -> dict[str, Any]:
     sheet.add(['inception_score'], inception)
   if unfit:
     return {'reason': unfit}
+  if asked is not None and asked.min() >= 0:
+    right = probabilities.argmax(axis=1) == asked
+    error = float(right.std()) / math.sqrt(len(right))
+    sheet.add(['label_accuracy'], lambda: [(float(right.mean()), error)])
   found: dict[str, Any] = {'data': {}, 'missing': {}, 'fid': {}, 'fid_reasons': {}}
   for split in splits:
     reference = sheet.against[split]

@@ -48,8 +48,12 @@ class Scorer:
     weights = config.evaluation.s4_legacy_weights if 'test' in splits else ''
     self._legacy = Legacy(weights, dataset, self._origin) if weights else None
 
-  def score(self, chunks: Iterable[np.ndarray], seed: int) -> list[Scores]:
+  def score(
+    self, chunks: Iterable[np.ndarray], seed: int, labels: np.ndarray | None = None
+  ) -> list[Scores]:
     """The scores of samples drawn with this seed, one for each kind of features.
+
+    The labels are those that the samples were asked for, see `measure.score`.
 
     Where both splits are the references, those of as many real images stand beside.
     """
@@ -58,7 +62,7 @@ class Scorer:
     seen = look(chunks, self.kinds)
     origin = self._origin._replace(seed=seed)
     found = [
-      score(samples, against, features, origin)
+      score(samples, against, features, origin, labels=labels)
       for samples, against, features in zip(seen, self._against, self.kinds, strict=True)
     ]
     if self._both:

@@ -8,7 +8,7 @@ import numpy as np
 from jaxgen.evaluation.protocol import Number, deviation
 
 MEANS = 4  # of test images that are shown
-SCORES = ('fid', 'precision', 'recall', 'inception_score', 'missing_classes')
+SCORES = ('fid', 'precision', 'recall', 'inception_score', 'missing_classes', 'label_accuracy')
 COLUMNS = {'ema': 'averaged', 'raw': 'raw', 'real': 'real images'}
 
 

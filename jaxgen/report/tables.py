@@ -11,7 +11,7 @@ from jaxgen.report.groups import Groups
 from jaxgen.report.runs import Run, as_dict
 
 LOWER = ('fid', 's4_legacy', 'kid', 'class_kl', 'missing_classes')
-HIGHER = ('precision', 'recall', 'coverage', 'inception_score')
+HIGHER = ('precision', 'recall', 'coverage', 'inception_score', 'label_accuracy')
 BEYOND = 2.0  # combined standard errors by which the best must lead to be marked
 
 LABELS = {
@@ -30,6 +30,7 @@ LABELS = {
   'missing_classes': 'Missing classes',
   'class_entropy_nats': 'Entropy of the classes, nats',
   'unclaimed': 'Share that no class claims',
+  'label_accuracy': 'Share that the classifier calls by the label asked for',
 }
 
 # Means that one name had under several definitions, and the fields that tell these apart.

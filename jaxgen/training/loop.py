@@ -216,7 +216,8 @@ class Run:
     drawn = first(drawn, GRID, shown)
     if not count:
       return np.concatenate(list(drawn)), {}
-    scores = self.scorer.score(follow(drawn, count, 'evaluation'), seed)
+    labels = self.evaluation.sampled_labels(count, purpose=CHOOSING)
+    scores = self.scorer.score(follow(drawn, count, 'evaluation'), seed, labels)
     numbers = [number for one in scores for number in one.numbers if number.value is not None]
     return np.concatenate(shown), {f'{SCORE}{n.protocol}': n.value for n in numbers}
 
