@@ -1,8 +1,8 @@
 """K of the importance-weighted autoencoder, and how long it trains, against held-out nats.
 
 Burda et al. (2016, table 1) find on binarised MNIST, with one stochastic layer and 5,000 samples,
-86.76 nats with K = 1, 85.54 with 5 and 84.78 with 50, after 3,280 epochs, which would be ten million
-updates. Every run ends with a rate of nothing, so that a point on a curve is a finished run.
+86.76 nats with K = 1, 85.54 with 5 and 84.78 with 50, after 3,280 epochs, which would be ten
+million updates. In every run the rate falls to nothing: each point on a curve is a finished run.
 Digits: 18 runs of half a minute. MNIST: 27 runs of half a minute to fifteen, and ten for the
 samples of each, eight hours.
 """
