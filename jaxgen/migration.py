@@ -16,6 +16,7 @@ MOVED = {
     'objective.evaluation_times': 'evaluation.times',
   },
   'vae': {'objective.importance_samples': 'evaluation.importance_samples'},
+  'cgan': {'objective.generator_loss': 'objective.loss'},
 }
 
 # Numbers that checkpoint.best may name, by their names today.
@@ -88,6 +89,19 @@ OWN_DEFAULTS: dict[str, dict[str, Any]] = {
 
 # Objectives that are settings of another one today: all that makes that one do what they did.
 REPLACED = {
+  'cgan': {
+    'objective': {
+      'name': 'adversarial',
+      'constraint': 'none',
+      'penalty': 1.0,
+      'clip': 0.01,
+      'conditional': 'concatenation',
+      'translation': 0,
+      'augmentation': 1.0,
+      'adaptive': False,
+    },
+    'sampler': {'truncation': 0.0},
+  },
   'flow_matching': {
     'objective': {
       'name': 'diffusion',
@@ -121,7 +135,7 @@ REPLACED = {
       ),
       **dict.fromkeys(('churn', 'churn_min', 'churn_max', 'churn_noise'), 0.0),
     },
-  }
+  },
 }
 
 

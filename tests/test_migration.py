@@ -34,6 +34,13 @@ OLD = {
       'evaluation.times': 4,
     },
   },
+  'cgan': {
+    'objective': {'latent': 100, 'critic_steps': 1, 'generator_loss': 'minimax'},
+    'now': {
+      'objective.name': 'adversarial', 'objective.loss': 'minimax', 'objective.constraint': 'none',
+      'objective.conditional': 'concatenation', 'sampler.truncation': 0.0,
+    },
+  },
   'vae': {
     'objective': {
       'latent': 8, 'likelihood': 'bernoulli', 'log_variance': 0.0, 'learn_variance': False,

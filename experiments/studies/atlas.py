@@ -20,7 +20,7 @@ UPDATES_PER_SECOND = {
   'avb': 48,
   'began': 85,
   'biggan': 3.8,
-  'cgan': 33,
+  'cgan': 24,
   'cycle_gan': 9.5,
   'dcgan': 4.9,
   'ddpm': 6.3,

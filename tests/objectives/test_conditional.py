@@ -14,7 +14,7 @@ from scipy.special import softmax
 from jaxgen import configuration, objectives
 from jaxgen.errors import UserError
 from jaxgen.networks import mlp
-from jaxgen.objectives.adversarial import cgan, conditional
+from jaxgen.objectives.adversarial import conditional
 from jaxgen.objectives.adversarial.players import Players
 from jaxgen.objectives.base import Example, Image, Label, draw_label
 from tests.examples import example, facts
@@ -25,7 +25,7 @@ SHAPE, CLASSES = (2, 2, 1), 3
 
 def config() -> Any:
   fields = configuration.execute(str(ROOT / 'experiments' / 'cgan.py'))
-  fields.network.hidden, fields.objective.latent = (8,), 2
+  fields.network.name, fields.network.hidden, fields.objective.latent = 'mlp', (8,), 2
   return fields
 
 
@@ -174,7 +174,7 @@ def test_unknown_ways_and_data_without_labels_are_refused(
 
 
 def test_samples_follow_their_label() -> None:
-  model = cgan.build(config(), facts(SHAPE, classes=CLASSES))
+  model = objectives.find_objective(config(), facts(SHAPE, classes=CLASSES))
   assert model.conditional
   assert model.decode is None
   params, _ = model.init(jax.random.key(0))
@@ -192,7 +192,7 @@ def test_labels_come_as_often_as_the_data_have_them() -> None:
 
 
 def test_data_without_labels_are_refused() -> None:
-  with pytest.raises(UserError, match=r"'cgan' cannot be built .* these data have none"):
+  with pytest.raises(UserError, match=r"'adversarial' cannot be built .* these data have none"):
     objectives.find_objective(config(), facts(SHAPE))
 
 

@@ -12,7 +12,7 @@ import ml_collections
 from jaxgen.datasets.splits import Facts
 from jaxgen.objectives.adversarial.game import game, game_arguments, optimizers_of
 from jaxgen.objectives.adversarial.losses import minimax, non_saturating, value
-from jaxgen.objectives.adversarial.players import Critic, Players, players_of
+from jaxgen.objectives.adversarial.players import Critic, players_of
 from jaxgen.objectives.adversarial.watch import told_apart
 from jaxgen.objectives.base import Image, Key, Metrics, Objective
 
@@ -33,8 +33,8 @@ def discriminator_loss(f: Critic, real: Image, fake: Image, key: Key) -> tuple[j
   }
 
 
-def gan(config: ml_collections.ConfigDict, players: Players) -> Objective:
-  """The game of these players with the losses and optimizers that a config describes.
+def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
+  """The GAN that a config describes.
 
   Raises:
     ValueError: an unknown loss of the generator.
@@ -51,14 +51,9 @@ def gan(config: ml_collections.ConfigDict, players: Players) -> Objective:
     return GENERATOR_LOSSES[name](f(fake)), {}
 
   return game(
-    players=players,
+    players=players_of(config, facts),
     optimizer=optimizers_of(config, config.objective.critic_steps),
     critic_loss=discriminator_loss,
     generator_loss=generator_loss,
     **hyperparameters,
   )
-
-
-def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
-  """The GAN that a config describes."""
-  return gan(config, players_of(config, facts))
