@@ -63,6 +63,7 @@ def evaluation() -> ml_collections.ConfigDict:
   section.validation_images = 1000  # looked at during training
   section.training_samples = 1000  # scored during training; 0: none
   section.num_samples = 1000  # that --mode=evaluate draws and scores; 0: none
+  section.raw = True  # --mode=evaluate also looks at the parameters that are no average
   # Sets of samples that --mode=evaluate draws: of one trained model, so that their spread says
   # nothing of the spread over training seeds.
   section.seeds = 1

@@ -23,7 +23,7 @@ from jaxgen.evaluation.references import about
 from jaxgen.evaluation.scores import Scorer, joined
 from jaxgen.evaluation.summary import table
 from jaxgen.model import EMA, Model, restore
-from jaxgen.objectives.base import Example
+from jaxgen.objectives.base import Example, Params
 from jaxgen.progress import follow
 from jaxgen.training.checkpoint import FOLDERS, LAST, SUMS
 from jaxgen.training.workdir import require_data
@@ -92,7 +92,9 @@ def checkpoint_hash(workdir: Path, which: str, step: int) -> str:
 
 
 def evaluate(config: ml_collections.ConfigDict, workdir: Path, which: str = LAST) -> None:
-  """Writes test-set means, scores and cost of averaged and raw parameters to evaluation.json.
+  """Writes test-set means, scores and cost of averaged parameters to evaluation.json.
+
+  And of raw ones, where config.evaluation.raw says so.
 
   Prints the first of them.
 
@@ -119,8 +121,7 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Path, which: str = LAST
     'evaluation': config.evaluation.to_dict(),
     'made': circumstances(),
     'test_images': len(test.images),
-    'ema': model.evaluation.measure(state.ema, test),
-    'raw': model.evaluation.measure(state.params, test),
+    **{name: model.evaluation.measure(of, test) for name, of in evaluated(model).items()},
     'cost': {
       'parameters': cost.parameters(state.params),
       'training_flops_per_image': cost.training_flops(
@@ -137,6 +138,12 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Path, which: str = LAST
   path = workdir / f'evaluation{suffix}.json'
   images.write_whole(path, json.dumps(results, indent=2).encode())
   print(f'{table(results)}\nall numbers, with their protocols: {path}')
+
+
+def evaluated(model: Model) -> dict[str, Params]:
+  """Those that are evaluated, by name."""
+  averaged = {'ema': model.state.ema}
+  return averaged | ({'raw': model.state.params} if model.config.evaluation.raw else {})
 
 
 def cost_of_first_stage(model: Model) -> dict[str, Any]:
@@ -194,15 +201,15 @@ def score(
   Several seeds are those of the sampler: their spread is that of sets of samples of one trained
   model, and says nothing of how far another training seed would lead.
 
-  Adds to `costs` the seconds that samples took. The first drawing compiles, so the last, from the
-  raw parameters, is timed.
+  Adds to `costs` the seconds that samples took, compilation left out.
   """
   config, count = model.config, model.config.evaluation.num_samples
   scorer = Scorer(dataset, config, ('test', 'train'))
   seeds = range(config.seed, config.seed + config.evaluation.seeds)
   found: dict[str, Any] = {'features': about(scorer.kinds), 'no_classifier': scorer.reason}
   found['sampling_seeds_of_one_trained_model'] = list(seeds)
-  for name, params in (('ema', model.state.ema), ('raw', model.state.params)):
+  list(model.evaluation.samples(model.state.ema, 1))  # compiles
+  for name, params in evaluated(model).items():
     sets = []
     for seed in seeds:
       watch, shown = cost.Stopwatch(), []

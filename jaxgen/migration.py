@@ -35,6 +35,7 @@ MEASURES = {'bernoulli': 'bernoulli_surrogate', 'gaussian': 'gaussian_density'}
 # What was so before it could be chosen: of every config, of a network's, and of an objective's.
 DEFAULTS: dict[str, Any] = {
   'evaluation.classifier_weights': '',
+  'evaluation.raw': True,
   'init_from': '',
   'data.binarize': 'none',
   'data.flip': False,

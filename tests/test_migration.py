@@ -59,7 +59,7 @@ def of_before(experiment: str) -> dict[str, Any]:
     config['data'].pop(name)
   for name in ('tracker', 'experiment'):
     config.pop(name)
-  for name in ('bound_samples', 'times', 'importance_samples', 'classifier_weights'):
+  for name in ('bound_samples', 'times', 'importance_samples', 'classifier_weights', 'raw'):
     config['evaluation'].pop(name, None)
   config['objective'] = {'name': experiment} | OLD[experiment]['objective']
   return config

@@ -154,6 +154,10 @@ def test_an_evaluation_is_a_table_of_about_ten_lines() -> None:
     '2 s for 1,000 of them; 12,345 parameters',
     'pixels stand in for the classifier: too small',
   ]
+  averaged = {k: v for k, v in results.items() if not k.startswith('raw')}
+  head, _, _, _, _, distance, *_ = table(averaged).splitlines()
+  assert head.split() == ['averaged', 'real', 'images']
+  assert re.sub(' +', ' ', distance) == 'fid_classifier 11 ± 1.4 1 ± 0.12'
   bare = {k: v for k, v in results.items() if 'scores' not in k and k != 'no_classifier'}
   bare['cost'] = {'parameters': 7, 'network_evaluations_per_sample': None}
   assert table(bare).splitlines()[-1] == 'step 20, 359 test images; 7 parameters'

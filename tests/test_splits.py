@@ -65,8 +65,8 @@ def records(workdir: Path) -> dict[int, dict[str, float]]:
   return found
 
 
-def evaluated(workdir: Path) -> dict[str, Any]:
-  assert main([f'--workdir={workdir}', '--mode=evaluate']) == 0
+def evaluated(workdir: Path, *overrides: str) -> dict[str, Any]:
+  assert main([f'--workdir={workdir}', '--mode=evaluate', *overrides]) == 0
   return json.loads((workdir / 'evaluation.json').read_text())
 
 
@@ -104,6 +104,11 @@ def test_evaluation_sees_test_images_with_averaged_and_with_raw_parameters(train
     mean, square = found[name]['noise'], found[name]['noise_squared']
     assert mean == pytest.approx(1 / 2, abs=0.15)  # 4 deviations of the mean of 64
     assert square - mean**2 == pytest.approx(1 / 12, abs=0.03), 'one noise for all images'
+  averaged = evaluated(trained, '--config.evaluation.raw=False')
+  assert averaged['ema'] == found['ema']
+  assert averaged['ema_scores']['numbers'] == found['ema_scores']['numbers']
+  assert not {'raw', 'raw_scores'} & averaged.keys()
+  assert averaged['cost'].keys() == found['cost'].keys()
 
 
 @pytest.mark.parametrize('parameters', ['ema', 'raw'])

@@ -21,7 +21,8 @@ def study(
   log: Sequence[str] = (),
 ) -> ml_collections.ConfigDict:
   """A study whose runs are evaluated at the end alone, unless `overrides` say otherwise."""
-  fixed = {'evaluation': dict(WATCHED), 'checkpoint': {'best': ''}}
+  raw = any(number.startswith('raw/') for number in numbers)
+  fixed = {'evaluation': WATCHED | {'raw': raw}, 'checkpoint': {'best': ''}}
   result = ml_collections.ConfigDict(fixed)
   result.update(dict(overrides or {}))
   return ml_collections.ConfigDict(

@@ -13,20 +13,22 @@ COLUMNS = {'ema': 'averaged', 'raw': 'raw', 'real': 'real images'}
 
 
 def table(results: Mapping[str, Any]) -> str:
-  """The first means and the scores against the test split, of averaged and of raw parameters.
+  """The first means and the scores against the test split, of averaged and perhaps raw parameters.
 
   Args:
     results: what `inference.evaluate` writes to evaluation.json.
   """
   real = results.get('ema_scores', {}).get('real', {})
-  scores = {which: numbers(results.get(f'{which}_scores', {})) for which in ('ema', 'raw')}
+  columns = [which for which in COLUMNS if which in (*results, 'real')]
+  scores = {which: numbers(results.get(f'{which}_scores', {})) for which in columns}
   scores['real'] = numbers(real)
   rows = [
-    [name, *(f'{results[which][name]:.5g}' for which in ('ema', 'raw')), '']
+    [name, *(f'{results[which][name]:.5g}' for which in columns[:-1]), '']
     for name in list(results['ema'])[:MEANS]
   ]
-  rows += [[name, *(scores[which].get(name, '') for which in COLUMNS)] for name in scores['ema']]
-  return '\n'.join([*aligned([['', *COLUMNS.values()], *rows]), *remarks(results)])
+  rows += [[name, *(scores[which].get(name, '') for which in columns)] for name in scores['ema']]
+  head = ['', *(COLUMNS[which] for which in columns)]
+  return '\n'.join([*aligned([head, *rows]), *remarks(results)])
 
 
 def of_samples(results: Mapping[str, Any]) -> str:
