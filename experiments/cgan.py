@@ -1,6 +1,7 @@
 """Conditional GAN: the label goes into both players (Mirza & Osindero 2014).
 
-The paper leaves the critic free; here it is kept flat at real images (R1), without which it wins.
+The paper's players are fully connected and its critic is free; these convolve, and the critic is
+kept flat at real images (R1).
 """
 
 import ml_collections

@@ -14,7 +14,9 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config.network.blocks = 1  # in every stage
   config.network.expansion = 1  # channels within a block for each of its stage; the paper has 2
   config.network.groups = 1  # of channels in the 3x3 convolutions; the paper's have 16 each
+  config.optimizer.learning_rate = 2e-4
   config.cpu_devices = 0
   if dataset == 'digits':
     config.network.hidden = (32, 64)
+    config.optimizer.learning_rate = 5e-4
   return config

@@ -92,9 +92,9 @@ def checkpoint_hash(workdir: Path, which: str, step: int) -> str:
 
 
 def evaluate(config: ml_collections.ConfigDict, workdir: Path, which: str = LAST) -> None:
-  """Writes test-set means, scores and cost of averaged parameters to evaluation.json.
+  """Writes test-set means, scores and cost to evaluation.json.
 
-  And of raw ones, where config.evaluation.raw says so.
+  They are of averaged parameters, and of raw ones too where config.evaluation.raw says so.
 
   Prints the first of them.
 
@@ -121,7 +121,7 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Path, which: str = LAST
     'evaluation': config.evaluation.to_dict(),
     'made': circumstances(),
     'test_images': len(test.images),
-    **{name: model.evaluation.measure(of, test) for name, of in evaluated(model).items()},
+    **{name: model.evaluation.measure(params, test) for name, params in looked_at(model).items()},
     'cost': {
       'parameters': cost.parameters(state.params),
       'training_flops_per_image': cost.training_flops(
@@ -140,8 +140,8 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Path, which: str = LAST
   print(f'{table(results)}\nall numbers, with their protocols: {path}')
 
 
-def evaluated(model: Model) -> dict[str, Params]:
-  """Those that are evaluated, by name."""
+def looked_at(model: Model) -> dict[str, Params]:
+  """The parameters that are evaluated, by name."""
   averaged = {'ema': model.state.ema}
   return averaged | ({'raw': model.state.params} if model.config.evaluation.raw else {})
 
@@ -196,20 +196,23 @@ def variant(config: ml_collections.ConfigDict, workdir: Path, which: str = LAST)
 def score(
   model: Model, sheet: Path, dataset: splits.Dataset, costs: dict[str, Any]
 ) -> dict[str, Any]:
-  """Scores of samples from averaged and raw parameters; draws the first's neighbours on a sheet.
+  """Scores of samples of every `looked_at`; draws the neighbours of the averaged on a sheet.
 
   Several seeds are those of the sampler: their spread is that of sets of samples of one trained
   model, and says nothing of how far another training seed would lead.
 
-  Adds to `costs` the seconds that samples took, compilation left out.
+  Adds to `costs` the seconds that the last samples took. The first ones compile; where they are the
+  only ones, a part of them is drawn before.
   """
   config, count = model.config, model.config.evaluation.num_samples
   scorer = Scorer(dataset, config, ('test', 'train'))
   seeds = range(config.seed, config.seed + config.evaluation.seeds)
   found: dict[str, Any] = {'features': about(scorer.kinds), 'no_classifier': scorer.reason}
   found['sampling_seeds_of_one_trained_model'] = list(seeds)
-  list(model.evaluation.samples(model.state.ema, 1))  # compiles
-  for name, params in evaluated(model).items():
+  every = looked_at(model)
+  if len(every) * len(seeds) == 1:
+    list(model.evaluation.samples(model.state.ema, 1))
+  for name, params in every.items():
     sets = []
     for seed in seeds:
       watch, shown = cost.Stopwatch(), []

@@ -165,6 +165,8 @@ def modernise(saved: dict[str, Any]) -> dict[str, Any]:
   if r3gan and 'expansion' not in network:  # which `r3gan.py` names today, beside its blocks
     before = {'expansion': 1, 'groups': 1, 'bias': True, 'aligned': True}
     config['network'] = before | network
+  if objective in REPLACED and not config['experiment']:
+    config['experiment'] = objective  # by which reports went on to call it
   for group, fields in REPLACED.get(objective, {}).items():
     for field, value in fields.items():
       put(config, f'{group}.{field}', value)

@@ -6,13 +6,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 import optax
 import pytest
 
-from jaxgen import configuration
+from jaxgen import configuration, objectives
 from jaxgen.fields import flatten
 from jaxgen.migration import modernise
 from jaxgen.objectives import optimizers
+from tests.examples import example, facts
 
 EXPERIMENTS = Path(__file__).parent.parent / 'experiments'
 RATE = optax.constant_schedule(0.1)
@@ -75,11 +77,29 @@ def test_an_old_config_is_read_under_todays_names(experiment: str, tmp_path: Pat
   configuration.agree(configuration.load(None, tmp_path, []), tmp_path)
 
 
-@pytest.mark.parametrize('experiment', ['wgan', 'gan', 'ddpm', 'flow_matching', 'vae'])
+@pytest.mark.parametrize('experiment', ['wgan', 'gan', 'cgan', 'ddpm', 'flow_matching', 'vae'])
 def test_todays_config_is_left_as_it_is(experiment: str) -> None:
   """Also the clip of a WGAN, which bears the name that a DDPM's had."""
   config = configuration.execute(str(EXPERIMENTS / f'{experiment}.py')).to_dict()
   assert modernise(config) == config
+
+
+def test_an_old_conditional_gan_has_the_parameters_it_had_and_no_penalty() -> None:
+  config = configuration.execute(str(EXPERIMENTS / 'gan.py')).to_dict()
+  now = ml_collections.ConfigDict(
+    modernise(config | {'objective': OLD['cgan']['objective'] | {'name': 'cgan'}})
+  )
+  assert now.experiment == 'cgan'
+  model = objectives.find_objective(now, facts((8, 8, 1), classes=10))
+  params, _ = jax.eval_shape(model.init, jax.random.key(0))
+  kernels = {
+    player: params[player]['params']['network']['Dense_0']['kernel'].shape for player in params
+  }
+  assert kernels == {'generator': (100 + 10, 256), 'critic': (2 * 64, 256)}
+  metrics = jax.eval_shape(
+    model.evaluate, params, example(jnp.zeros((8, 8, 1)), 3), jax.random.key(1)
+  )
+  assert 'penalty' not in metrics
 
 
 def test_what_could_not_be_chosen_is_as_it_was() -> None:

@@ -21,8 +21,7 @@ def study(
   log: Sequence[str] = (),
 ) -> ml_collections.ConfigDict:
   """A study whose runs are evaluated at the end alone, unless `overrides` say otherwise."""
-  raw = any(number.startswith('raw/') for number in numbers)
-  fixed = {'evaluation': WATCHED | {'raw': raw}, 'checkpoint': {'best': ''}}
+  fixed = {'evaluation': dict(WATCHED), 'checkpoint': {'best': ''}}
   result = ml_collections.ConfigDict(fixed)
   result.update(dict(overrides or {}))
   return ml_collections.ConfigDict(

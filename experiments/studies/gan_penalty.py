@@ -2,8 +2,8 @@
 
 The GAN of Goodfellow et al. (2014) does not settle: on the Dirac-GAN its players circle, and R1
 makes them converge (Mescheder et al. 2018, thm. 4.1; the claims `dirac_gan` of experiments/theory).
-Here both play with the networks of `gan.py`. Digits: 6 runs of half a minute. MNIST: 6 runs of
-three minutes.
+Here are the networks of `gan.py`, with the rates and latents of `hinge_gan.py`. Digits: 6 runs of
+half a minute. MNIST: 6 runs of three minutes.
 """
 
 import ml_collections

@@ -220,9 +220,7 @@ def _classes(sheet: _Sheet, splits: Sequence[str], asked: np.ndarray | None) -> 
   if unfit:
     return {'reason': unfit}
   if asked is not None and asked.min() >= 0:
-    right = probabilities.argmax(axis=1) == asked
-    error = float(right.std()) / math.sqrt(len(right))
-    sheet.add(['label_accuracy'], lambda: [(float(right.mean()), error)])
+    sheet.add(['label_accuracy'], lambda: [share(probabilities.argmax(axis=1) == asked)])
   found: dict[str, Any] = {'data': {}, 'missing': {}, 'fid': {}, 'fid_reasons': {}}
   for split in splits:
     reference = sheet.against[split]
@@ -247,3 +245,9 @@ def _classes(sheet: _Sheet, splits: Sequence[str], asked: np.ndarray | None) -> 
     found['fid_reasons'][split] = {str(k): r for k, r in within.reasons.items()}
   sheet.add(['class_entropy_nats', 'unclaimed'], lambda: [balance.entropy_nats, balance.unclaimed])
   return found
+
+
+def share(right: np.ndarray) -> tuple[float, float]:
+  """Of what is true, with its standard error, which is not nothing where all of it is."""
+  likely = (right.sum() + 1) / (len(right) + 2)
+  return float(right.mean()), math.sqrt(likely * (1 - likely) / len(right))

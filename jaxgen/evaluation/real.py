@@ -21,7 +21,7 @@ from jaxgen.features import Features, cache, fingerprint
 OTHER = {'test': 'train', 'train': 'test'}  # the reference -> the split that is held against it
 SETS = 10  # most disjoint sets of real images
 IMAGES = 20_000  # most of them in all, but for two sets
-MADE = 2  # goes up when what is kept changes, by another number say
+CACHED = 2  # goes up when what is kept changes, by another number say
 SPREAD = 5  # sets whose deviation says more than the error of each
 
 
@@ -45,7 +45,7 @@ def real(
   images = {f'images_{name}': reference.seen.fingerprint for name, reference in against.items()}
   key = fingerprint(
     **labels, **images, features=features.fingerprint, version=VERSION, count=count,
-    origin=tuple(origin._replace(seed=0, sampler='')), sets=(SETS, IMAGES, SPREAD), made=MADE,
+    origin=tuple(origin._replace(seed=0, sampler='')), sets=(SETS, IMAGES, SPREAD), cached=CACHED,
   )  # fmt: skip
   path = folder / f'real-{features.name}-{key[:32]}.npz' if folder is not None else None
   kept = cache.load(path) if path is not None else None

@@ -19,15 +19,15 @@ def table(results: Mapping[str, Any]) -> str:
     results: what `inference.evaluate` writes to evaluation.json.
   """
   real = results.get('ema_scores', {}).get('real', {})
-  columns = [which for which in COLUMNS if which in (*results, 'real')]
-  scores = {which: numbers(results.get(f'{which}_scores', {})) for which in columns}
+  looked_at = [which for which in ('ema', 'raw') if which in results]
+  scores = {which: numbers(results.get(f'{which}_scores', {})) for which in looked_at}
   scores['real'] = numbers(real)
   rows = [
-    [name, *(f'{results[which][name]:.5g}' for which in columns[:-1]), '']
+    [name, *(f'{results[which][name]:.5g}' for which in looked_at), '']
     for name in list(results['ema'])[:MEANS]
   ]
-  rows += [[name, *(scores[which].get(name, '') for which in columns)] for name in scores['ema']]
-  head = ['', *(COLUMNS[which] for which in columns)]
+  rows += [[name, *(found.get(name, '') for found in scores.values())] for name in scores['ema']]
+  head = ['', *(COLUMNS[which] for which in scores)]
   return '\n'.join([*aligned([head, *rows]), *remarks(results)])
 
 

@@ -186,7 +186,8 @@ def as_evaluated(config: dict[str, Any], evaluation: dict[str, Any]) -> dict[str
   unsaid = OWN_DEFAULTS.get(config['objective.name'], {})
   trained = 'sampler.' if sampler else ()
   used = {name: value for name, value in config.items() if not name.startswith(trained)}
-  found['evaluation'].pop('classifier_weights')  # which is no field of older evaluations
+  for name in ('classifier_weights', 'raw'):  # no fields of older evaluations
+    found['evaluation'].pop(name)
   for section in ('sampler', 'objective', 'evaluation'):
     for field, value in found[section].items():
       name = f'{section}.{field}'

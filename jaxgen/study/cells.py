@@ -17,7 +17,7 @@ import ml_collections
 import numpy as np
 
 from jaxgen.images import write_whole
-from jaxgen.report.runs import evaluations, read_json
+from jaxgen.report.runs import as_dict, evaluations, read_json
 from jaxgen.study.plan import Cell, Sampling
 from jaxgen.training import checkpoint
 from jaxgen.training.checkpoint import FOLDERS, LAST
@@ -50,13 +50,20 @@ def places(study: Path, cell: Cell) -> Places:
 
 
 def of(evaluation: dict[str, Any], cell: Cell, sampling: Sampling) -> bool:
-  """Whether this is the evaluation of the finished cell by this sampling."""
+  """Whether this is the evaluation of the finished cell by this sampling.
+
+  One that looked at raw parameters too will do where they are not wanted; all older ones did.
+  """
   wanted = {
     'step': cell.config.num_steps,
     'sampler': sampling.config.get('sampler', ml_collections.ConfigDict()).to_dict(),
     'evaluation': sampling.config.evaluation.to_dict(),
   }
-  return {name: evaluation.get(name) for name in wanted} == json.loads(json.dumps(wanted))
+  found = {name: evaluation.get(name) for name in wanted}
+  looked = {'raw': True} | as_dict(found['evaluation'])
+  if looked['raw'] and 'raw' in wanted['evaluation']:
+    looked['raw'] = wanted['evaluation']['raw']
+  return found | {'evaluation': looked} == json.loads(json.dumps(wanted))
 
 
 def remaining(study: Path, cell: Cell) -> list[list[str]]:

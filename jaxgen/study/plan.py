@@ -35,6 +35,7 @@ FIELDS = {
   **dict.fromkeys(('models', 'overrides', 'axes', 'besides'), ml_collections.ConfigDict),
 }
 MODEL = 'model'
+RAW = 'evaluation.raw'
 COSTS = ('training_seconds', 'training_teraflops')  # stand in every table
 
 Point = dict[str, Any]  # axis -> its value there, a number or a word
@@ -235,17 +236,24 @@ def cells_of(config: ml_collections.ConfigDict, model: str, folder: Path) -> Ite
   section = config.models[model]
   source = os.path.relpath(folder / section.experiment)
   fixed = dict(flatten(config.overrides.to_dict())) | dict(flatten(section.overrides.to_dict()))
+  averaged = {} if RAW in fixed or asks_for_raw(config.numbers) else {RAW: False}
   for point, fields in points(config, training=True):
     for seed in config.seeds:
       arguments = (f'--config={source}', *written(fixed | fields | {'seed': seed}))
       used = checked(model, source, arguments[1:])
+      at = points(config, training=False)
+      looks = [(free, written(chosen | averaged)) for free, chosen in at]
       samplings = tuple(
-        Sampling(at, written(chosen), checked(model, source, arguments[1:] + written(chosen)))
-        for at, chosen in points(config, training=False)
+        Sampling(free, look, checked(model, source, arguments[1:] + look)) for free, look in looks
       )
       words = [model, *(f'{axis}{value}' for axis, value in point.items()), f'seed{seed}']
       name = '-'.join(re.sub(r'[^\w.+-]', '_', word) for word in words)
       yield Cell(name, model, point, seed, arguments, used, samplings)
+
+
+def asks_for_raw(numbers: Sequence[str]) -> bool:
+  """Whether any of these is of the raw parameters, which are looked at for them alone."""
+  return any('raw' in number.split('/')[:-1] for number in numbers)
 
 
 def checked(model: str, source: str, overrides: Sequence[str]) -> ml_collections.ConfigDict:

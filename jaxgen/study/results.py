@@ -262,9 +262,10 @@ def markdown(result: Result) -> str:
     text.append(table_line([name, *map(' '.join, zip(shown, seeds, strict=True))]))
   if any(row.real.value is not None for _, row in of):
     text.append(table_line(['real images', *(row.real.text for _, row in of)]))
-  said = '± is the standard error from the drawing of samples alone, of one training seed.'
-  if len(result.study.config.seeds) > 1:
-    said = '± is the standard deviation over seeds, and every seed stands in brackets.'
+  spreads = dict.fromkeys(c.spread_is for line in lines(result) for c in line.cells if c.spread_is)
+  said = f'± is the {" or ".join(spreads)}.' if spreads else ''
+  if any(len(cell.values) > 1 for line in lines(result) for cell in line.cells):
+    said += ' Every seed stands in brackets.'
   if any(any(line.best) for line in lines(result)):
     said += ' Bold leads its column by more than noise explains.'
   text += ['', said, '']

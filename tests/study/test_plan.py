@@ -8,7 +8,7 @@ import pytest
 
 from jaxgen import configuration, fields
 from jaxgen.errors import UserError
-from jaxgen.study import plan, results
+from jaxgen.study import cells, plan, results
 from jaxgen.study.__main__ import main
 from tests.examples import EXPERIMENTS
 
@@ -85,7 +85,34 @@ def test_samplers_need_no_training_of_their_own(written: Written) -> None:
     chosen = [(s.config.sampler.steps, s.config.sampler.eta) for s in cell.samplings]
     assert chosen == [(5, 0.0), (9, 0.0), (5, 1.0), (9, 1.0), (90, 0.5)]
     assert cell.samplings[-1].point == {'steps': 90, 'eta': 0.5}
-    assert cell.samplings[2].arguments == ('--config.sampler.eta=1.0', '--config.sampler.steps=5')
+    drawn = '--config.sampler.eta=1.0', '--config.sampler.steps=5'
+    assert sorted(cell.samplings[2].arguments) == ['--config.evaluation.raw=False', *drawn]
+
+
+@pytest.mark.parametrize(
+  ('numbers', 'raw'),
+  [
+    (('fid_classifier',), False),
+    (('fid_classifier', 'train/raw/fid_classifier'), True),
+    (('raw_nats',), False),
+  ],
+)
+def test_raw_parameters_are_looked_at_for_numbers_of_theirs(
+  numbers: tuple[str, ...], raw: bool, written: Written
+) -> None:
+  """Also of numbers from the command line; the training is the same, and so is the folder."""
+  study = plan.load(written(), (f'--config.numbers={",".join(numbers)},',))
+  (sampling,) = study.cells[0].samplings
+  assert sampling.config.evaluation.raw == raw
+  assert study.cells[0].config == plan.load(written(), ()).cells[0].config
+  made = {
+    'step': 40,
+    'sampler': {},
+    'evaluation': sampling.config.evaluation.to_dict() | {'raw': False},
+  }
+  assert cells.of(made, study.cells[0], sampling) != raw
+  del made['evaluation']['raw']  # of before: both were looked at
+  assert cells.of(made, study.cells[0], sampling)
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ def test_the_table_has_the_numbers_of_the_cells(made: Made) -> None:
   text = (made.folder / 'study.md').read_text()
   assert f'({distances[0]:.4g}, {distances[1]:.4g})' in text
   assert '| rate=1e+30 (2 of 2 seeds missing) | – | – |' in text
-  assert '± is the standard deviation over seeds' in text
+  assert '± is the deviation over training runs. Every seed stands in brackets.' in text
   assert re.search(r'fid_classifier: `fid_classifier:\w+@v\d+\[digits/test:\w+ n=200 ', text)
   row = next(r for r in study['table'] if r['number'] == 'training_teraflops')
   work = 1e-12 * found[0]['cost']['training_flops_per_image'] * 8 * 16
@@ -190,7 +190,7 @@ def test_what_is_finished_is_not_run_again(
   assert "no run has the number 'no_such_number'" in (folder / 'study.md').read_text()
   (folder / results.FILE).unlink()
   assert main([*arguments, '--config.seeds=0', '--report_only']) == 0
-  assert '± is the standard error from the drawing of samples' in (folder / 'study.md').read_text()
+  assert '± is the standard error.\n' in (folder / 'study.md').read_text()
 
 
 def test_two_processes_take_no_cell_and_no_part_twice(
