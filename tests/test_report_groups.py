@@ -56,12 +56,15 @@ def test_older_evaluations_name_their_sampler_among_the_objective(tmp_path: Path
 def test_what_an_evaluation_does_not_say_is_the_runs(tmp_path: Path) -> None:
   """A field that older configs lacked is not what they had where this one says otherwise."""
   chosen = {'name': 'adversarial', 'conditional': 'projection'}
-  run = workdir(tmp_path / 'run', objective=chosen, sampler={'truncation': 0.7})
+  run = workdir(
+    tmp_path / 'run', objective=chosen, sampler={'truncation': 0.7}, evaluation={'raw': False}
+  )
   for sampler, expected in (({}, 0.7), ({'truncation': 0.5}, 0.5)):
     evaluated(run, 'evaluation.json', sampler, Number(FID, 1.0))
     (found,) = runs.read(run)
     assert found.config['objective.conditional'] == 'projection'
     assert found.config['sampler.truncation'] == expected
+    assert found.config['evaluation.raw'] is False
 
 
 def test_one_seed_trained_twice_is_one_run(tmp_path: Path) -> None:
