@@ -13,4 +13,6 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config = hinge_gan.get_config(dataset)
   config.objective.conditional = 'concatenation'
   config.objective.loss = 'non_saturating'
+  if dataset == 'digits':
+    config.num_steps = 4000
   return config
