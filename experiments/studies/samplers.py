@@ -1,8 +1,8 @@
-"""Steps against distance for the samplers of one trained model (EDM's denoiser).
+"""Network evaluations against distance for the samplers of one trained model (EDM's denoiser).
 
 One training run for each seed; samplers and steps need no training of their own. Karras et al. 2022
 (fig. 2) find that a second-order sampler on their grid needs fewest evaluations of the network;
-here all samplers share that grid, and `network_evaluations_per_sample` tells what a step costs.
+here all samplers share that grid, and what a step costs is along the plot.
 Beside the grid stand a thousand ancestral steps, with which few good ones are to be compared.
 Digits: 3 runs of three minutes, and 99 sets of samples of five seconds to four minutes. MNIST: 3
 runs of twenty minutes, and 99 sets of half a minute to fifty, seven hours on two CPU cores.
@@ -20,7 +20,7 @@ SAMPLERS = (
 
 def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   return common.study(
-    'Samplers of one denoiser: steps against distance',
+    'Samplers of one denoiser: network evaluations against distance',
     models={'edm': common.model('edm', dataset)},
     overrides={
       'num_steps': 1000 if dataset == 'digits' else 4000,
@@ -32,6 +32,6 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
     },
     besides={'a_thousand_steps': {'sampler': {'name': 'ancestral', 'steps': 1000}}},
     numbers=('fid_classifier', 'coverage_classifier', 'network_evaluations_per_sample'),
-    x='steps',
-    log=('steps', 'fid_classifier'),
+    x='network_evaluations_per_sample',
+    log=('network_evaluations_per_sample', 'fid_classifier'),
   )

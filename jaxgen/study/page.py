@@ -36,7 +36,7 @@ def page(result: Result, picture: bytes | None) -> str:
 
 
 def plot(result: Result, name: str, row: Row) -> Plot:
-  """A number along `x`: a line for each point on the other axes, a dot for each seed."""
+  """A number along `x`: a line for each `line_name`, a dot for each seed."""
   config = result.study.config
   lines: dict[str, Series] = {}
   for place, group in enumerate(result.runs):
@@ -64,7 +64,17 @@ def along(result: Result, entry: Entry, place: int) -> Any:
 
 
 def line_name(result: Result, point: Point) -> str:
-  """What tells a line of a plot from the others: the point without x."""
+  """What tells a line of a plot from the others: the point without x.
+
+  Where x is a number of the study, an axis of numbers runs along the lines too, as steps do where x
+  is what they cost.
+  """
   config = result.study.config
   model = [str(point[MODEL])] if len(config.models) > 1 and config.x != MODEL else []
-  return ' '.join([*model, *(f'{axis}={point[axis]}' for axis in config.axes if axis != config.x)])
+  number = config.x not in (*config.axes, MODEL)
+
+  def along_too(axis: str) -> bool:
+    return number and isinstance(point[axis], int | float)
+
+  apart = [axis for axis in config.axes if axis != config.x and not along_too(axis)]
+  return ' '.join([*model, *(f'{axis}={point[axis]}' for axis in apart)])

@@ -12,7 +12,7 @@ A study is a Python file whose `get_config(dataset)` returns, by name:
   seeds: of the trainings.
   numbers: what is wanted, as in 'fid_classifier' against the test split, 'train/fid_classifier',
     'raw/elbo_nats' of the raw parameters, or 'training_seconds'.
-  x: the axis, 'model' or number along the plots.
+  x: the axis, 'model' or number along the plots; with a number, axes of numbers run along too.
   log: which of the axis and the numbers have a logarithmic scale.
 """
 

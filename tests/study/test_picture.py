@@ -16,7 +16,7 @@ from jaxgen.inference import beside
 from jaxgen.report import runs
 from jaxgen.study import results
 from jaxgen.study.cells import FINISHED
-from jaxgen.study.page import page
+from jaxgen.study.page import line_name, page
 from jaxgen.study.picture import GAP, LARGEST, LINE, columns, picture
 from jaxgen.study.plan import MODEL, Cell, Study
 from jaxgen.study.results import Entry, Result
@@ -62,6 +62,23 @@ def study(tmp_path: Path) -> Callable[[dict[str, bytes]], Result]:
     return found._replace(rows={name: results.rows_of(name, found.runs) for name in names})
 
   return made
+
+
+@pytest.mark.parametrize(
+  ('x', 'lines'),
+  [
+    ('steps', {'sampler=heun', 'sampler=ddim'}),
+    ('sampler', {'steps=5', 'steps=9'}),
+    ('network_evaluations_per_sample', {'sampler=heun', 'sampler=ddim'}),
+    (MODEL, {f'sampler={name} steps={steps}' for name in ('heun', 'ddim') for steps in (5, 9)}),
+  ],
+)
+def test_an_axis_of_numbers_runs_along_where_x_is_a_number(x: str, lines: set[str]) -> None:
+  axes = {'sampler': {}, 'steps': {}}
+  config = ml_collections.ConfigDict({'x': x, 'axes': axes, 'models': {'edm': {}}})
+  result = Result(Study('many.py', config, ()), [], {}, {}, [])
+  points = ({MODEL: 'edm', 'sampler': n, 'steps': s} for n in ('heun', 'ddim') for s in (5, 9))
+  assert {line_name(result, point) for point in points} == lines
 
 
 @pytest.mark.parametrize('side', [8, 28, 64])
