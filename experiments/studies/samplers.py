@@ -14,8 +14,11 @@ from experiments.studies import common
 
 SAMPLERS = (
   *('dpm_solver_2m', 'dpm_solver_2s', 'heun', 'ddim', 'ancestral', 'euler_maruyama'),
-  *('langevin', 'unipc'),
+  *('unipc', 'langevin'),
 )
+# Of Langevin dynamics alone, five steps at each level.
+OTHERS = len(SAMPLERS) - 1
+INNER, RATE = (*OTHERS * (0,), 5), (*OTHERS * (0.0,), 0.1)
 
 
 def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
@@ -27,10 +30,12 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
       'evaluation': {'times': 1},  # held-out means, anew with every sampler, are not asked for
     },
     axes={
-      'sampler': {'sampler': {'name': SAMPLERS}},
+      'sampler': {'sampler': {'name': SAMPLERS, 'inner': INNER, 'rate': RATE}},
       'steps': {'sampler': {'steps': (5, 10, 20, 40)}},
     },
-    besides={'a_thousand_steps': {'sampler': {'name': 'ancestral', 'steps': 1000}}},
+    besides={
+      'a_thousand_steps': {'sampler': {'name': 'ancestral', 'steps': 1000, 'inner': 0, 'rate': 0.0}}
+    },
     numbers=('fid_classifier', 'coverage_classifier', 'network_evaluations_per_sample'),
     x='network_evaluations_per_sample',
     log=('network_evaluations_per_sample', 'fid_classifier'),

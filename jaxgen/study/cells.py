@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +24,7 @@ from jaxgen.training.checkpoint import FOLDERS, LAST
 
 RECORD, OUTPUT = 'cell.json', 'output.txt'
 FINISHED, FAILED, OPEN = 'finished', 'failed', 'not finished'
+BY_SIGNAL = 128  # beyond it, exit codes are of signals
 LOOK = 60.0  # seconds between two words on a cell that is running
 
 # A server that has imported JAX, and computed nothing, forks a process for each cell: seconds less
@@ -159,7 +160,7 @@ def run(study: Path, cell: Cell, stop: Stop) -> str:
 
 
 def child(output: str, lines: Sequence[Sequence[str]]) -> None:
-  """What the process of a cell does: the command lines in turn, up to the first that fails."""
+  """What the process of a cell does."""
   os.setpgid(0, 0)  # Ctrl-C goes to the study alone, which passes it on once
   signal.signal(signal.SIGINT, signal.default_int_handler)
   signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -170,11 +171,24 @@ def child(output: str, lines: Sequence[Sequence[str]]) -> None:
   threading.Thread(target=end_with_parent, daemon=True).start()
   from jaxgen.main import main
 
+  sys.exit(in_turn(lines, main))
+
+
+def in_turn(lines: Sequence[Sequence[str]], main: Callable[[Sequence[str]], int]) -> int:
+  """Runs command lines up to one that fails; an evaluation that does not stop the others.
+
+  Returns:
+    The first exit code that is not 0.
+  """
+  failed = 0
   for line in lines:
     sys.argv = ['jaxgen.main', *line]  # as run.json and evaluation.json keep it
     print('$ python -m', *sys.argv, flush=True)
-    if code := main(line):
-      sys.exit(code)
+    code = main(line)
+    failed = failed or code
+    if code and (line[0] != '--mode=evaluate' or code > BY_SIGNAL):
+      break
+  return failed
 
 
 def end_with_parent() -> None:

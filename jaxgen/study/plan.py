@@ -216,14 +216,14 @@ def points(
 
 
 def labels(axis: str, fields: dict[str, tuple[Any, ...]]) -> list[Any]:
-  """What an axis calls its values: those of the field of its own name, or else the first's.
+  """What an axis calls its values: those of the field of its own name, or of the first other one.
 
-  Where these do not tell them apart, those of all fields.
+  The field must tell them apart; where none does, those of all fields.
   """
   own = [values for field, values in fields.items() if field.rpartition('.')[2] == axis]
-  first = list([*own, *fields.values()][0])
-  if len(set(first)) == len(first):
-    return [value if isinstance(value, int | float) else str(value) for value in first]
+  for values in (*own, *fields.values()):
+    if len(set(values)) == len(values):
+      return [value if isinstance(value, int | float) else str(value) for value in values]
   return [' '.join(map(str, values)) for values in zip(*fields.values(), strict=True)]
 
 

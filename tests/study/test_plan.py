@@ -70,6 +70,32 @@ def test_parts_hold_each_cell_once(written: Written) -> None:
   assert max(map(len, parts)) == 2
 
 
+def test_an_axis_bears_the_name_of_what_tells_its_values_apart(written: Written) -> None:
+  samplers = {'inner': (0, 0, 5), 'name': ('ddim', 'heun', 'langevin'), 'rate': (0.0, 0.0, 0.1)}
+  edm = {'experiment': f'{ROOT}/experiments/edm.py', 'overrides': {}}
+  axes = {'sampler': {'sampler': samplers}}
+  (cell, _) = plan.load(written(axes=axes, models={'edm': edm}, x='sampler'), ()).cells
+  assert [s.point['sampler'] for s in cell.samplings] == ['ddim', 'heun', 'langevin']
+
+
+@pytest.mark.parametrize(
+  ('codes', 'ran', 'found'),
+  [((0, 0, 0), 3, 0), ((2, 0, 0), 1, 2), ((0, 2, 0), 3, 2), ((0, 130, 0), 2, 130)],
+)
+def test_an_evaluation_that_fails_stops_no_other(
+  codes: tuple[int, ...], ran: int, found: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+  monkeypatch.setattr('sys.argv', [])  # which every line sets
+  lines, seen = [['--config=edm.py'], ['--mode=evaluate', '1'], ['--mode=evaluate', '2']], []
+
+  def main(line: list[str]) -> int:
+    seen.append(line)
+    return codes[len(seen) - 1]
+
+  assert cells.in_turn(lines, main) == found
+  assert seen == lines[:ran]
+
+
 def test_samplers_need_no_training_of_their_own(written: Written) -> None:
   sampled = {'steps': {'sampler': {'steps': (5, 9)}}, 'eta': {'sampler': {'eta': (0.0, 1.0)}}}
   model = {
