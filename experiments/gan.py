@@ -1,4 +1,8 @@
-"""GAN with 4 linear layers in each player and 100 latent dimensions (Goodfellow et al. 2014)."""
+"""GAN with 4 linear layers in each player and 100 latent dimensions (Goodfellow et al. 2014).
+
+Adam without momentum: with it the players overshoot, and classes go missing
+(experiments/results/README.md).
+"""
 
 import ml_collections
 
@@ -12,7 +16,7 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config.objective.generator_loss = 'non_saturating'  # or minimax
   config.network.name = 'mlp'  # or convolutional, dcgan
   config.network.hidden = (1024, 512, 256)  # the critic's widths; the generator's in reverse
-  config.optimizer = common.optimizer('adam', 2e-4, b1=0.5)
+  config.optimizer = common.optimizer('adam', 5e-4, b1=0.0, b2=0.99)
   config.critic_optimizer = common.critic_optimizer(config)
   config.steps_per_call = 10
   if dataset == 'digits':
