@@ -19,7 +19,7 @@ A study is a Python file whose `get_config(dataset)` returns, by name:
 import itertools
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -206,13 +206,15 @@ def points(
     )
   for section in () if training else config.besides.values():
     chosen = dict(flatten(section.to_dict()))
-    yield (
-      {
-        axis: labels(axis, {name: (*values, chosen[name]) for name, values in fields.items()})[-1]
-        for axis, fields in axes.items()
-      },
-      chosen,
-    )
+    yield {axis: label_beside(axis, fields, chosen) for axis, fields in axes.items()}, chosen
+
+
+def label_beside(axis: str, fields: dict[str, tuple[Any, ...]], chosen: Mapping[str, Any]) -> Any:
+  """What an axis calls a point beside the grid: as on it, where it has that value."""
+  grid, value = list(zip(*fields.values(), strict=True)), tuple(chosen[name] for name in fields)
+  if value in grid:
+    return labels(axis, fields)[grid.index(value)]
+  return labels(axis, {name: (*values, chosen[name]) for name, values in fields.items()})[-1]
 
 
 def labels(axis: str, fields: dict[str, tuple[Any, ...]]) -> list[Any]:

@@ -76,6 +76,12 @@ def test_an_axis_bears_the_name_of_what_tells_its_values_apart(written: Written)
   axes = {'sampler': {'sampler': samplers}}
   (cell, _) = plan.load(written(axes=axes, models={'edm': edm}, x='sampler'), ()).cells
   assert [s.point['sampler'] for s in cell.samplings] == ['ddim', 'heun', 'langevin']
+  for inner, called in ((0, 'heun'), (3, '3 heun 0.0')):
+    beside = {'b': {'sampler': {'inner': inner, 'name': 'heun', 'rate': 0.0}}}
+    (cell, _) = plan.load(
+      written(axes=axes, models={'edm': edm}, x='sampler', besides=beside), ()
+    ).cells
+    assert cell.samplings[-1].point['sampler'] == called
 
 
 @pytest.mark.parametrize(
