@@ -19,7 +19,7 @@ UPDATES_PER_SECOND = {
   'autoencoder': 440,
   'avb': 48,
   'began': 85,
-  'biggan': 3.8,
+  'biggan': 6.8,
   'cgan': 24,
   'cycle_gan': 9.5,
   'dcgan': 4.9,
