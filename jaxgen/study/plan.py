@@ -276,6 +276,8 @@ def written(fields: dict[str, Any]) -> tuple[str, ...]:
 def part(cells: Sequence[Cell], text: str) -> tuple[Cell, ...]:
   """The cells of a part K/N, of which all N together have each once.
 
+  In the order to run them: seed by seed, so that the whole grid is there as early as it can be.
+
   Raises:
     UserError: there is no such part.
   """
@@ -283,4 +285,4 @@ def part(cells: Sequence[Cell], text: str) -> tuple[Cell, ...]:
   number, of = map(int, found.groups()) if found else (0, 0)
   if not 1 <= number <= of:
     raise UserError(f'--part={text} must be K/N with K from 1 to N, as in --part=2/8')
-  return tuple(cells[number - 1 :: of])
+  return tuple(sorted(cells, key=lambda cell: cell.seed)[number - 1 :: of])

@@ -70,6 +70,13 @@ def test_parts_hold_each_cell_once(written: Written) -> None:
   assert max(map(len, parts)) == 2
 
 
+def test_the_whole_grid_comes_before_its_next_seed(written: Written) -> None:
+  cells = plan.part(plan.load(written(), ('--config.seeds=(3,1)',)).cells, '1/1')
+  first, second = cells[: len(cells) // 2], cells[len(cells) // 2 :]
+  assert ({cell.seed for cell in first}, {cell.seed for cell in second}) == ({1}, {3})
+  assert [cell.config.objective.latent for cell in first] == [2, 4]
+
+
 def test_an_axis_bears_the_name_of_what_tells_its_values_apart(written: Written) -> None:
   samplers = {'inner': (0, 0, 5), 'name': ('ddim', 'heun', 'langevin'), 'rate': (0.0, 0.0, 0.1)}
   edm = {'experiment': f'{ROOT}/experiments/edm.py', 'overrides': {}}

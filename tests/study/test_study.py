@@ -92,8 +92,8 @@ def test_progress_is_said_in_a_few_lines(made: Made) -> None:
   assert len(lines) == 1 + 3 * 4 - 1 + 1
   assert lines[0] == f'Rates < 1: 4 cells in {made.folder}, 4 to run here'
   assert lines[1] == '[1/4] vae rate=1e+30 seed 0'
-  assert re.fullmatch(r'\[3/4\] vae rate=0.001 seed 0: finished \(0:\d\d\)', lines[8])
-  assert re.fullmatch(r'\[3/4\] 1 to go, ETA 0:\d\d', lines[9])
+  assert re.fullmatch(r'\[2/4\] vae rate=0.001 seed 0: finished \(0:\d\d\)', lines[5])
+  assert re.fullmatch(r'\[2/4\] 2 to go, ETA 0:\d\d', lines[6])
   assert lines[-1].startswith(f'2 of 4 cells: {made.folder}/study.html')
 
 
