@@ -40,7 +40,7 @@ def contenders(
     }
   if family == 'gan':
     return {
-      'jaxgen, R3GAN': ours('r3gan', 50),
+      'jaxgen, GAN': ours('gan', 50),
       'jaxgen, hinge GAN': ours('hinge_gan', 50),
       'PyTorch, DCGAN': contender('pytorch', 'gan', 'batch_size=128'),
     }
