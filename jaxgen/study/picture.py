@@ -1,6 +1,7 @@
 """What a study has found -> one picture: samples of every group with its name and first number."""
 
 import io
+import re
 from typing import NamedTuple
 
 import numpy as np
@@ -37,7 +38,8 @@ def picture(result: Result) -> bytes | None:
     return None
   places = {group: place for place, group in enumerate(result.runs)}
   strips = [
-    strip(group, number(rows, places[group]), samples) for group, (samples, _) in shown.items()
+    strip(brief(group), number(rows, places[group]), samples)
+    for group, (samples, _) in shown.items()
   ]
   # Of each group another one: the neighbours of a poor model's samples may be all alike.
   near = [column for _, column in shown.values()]
@@ -73,6 +75,11 @@ def columns(content: bytes, shape: tuple[int, int, int]) -> tuple[np.ndarray, np
     for left in (1, width + 2)
   )
   return samples, near
+
+
+def brief(group: str) -> str:
+  """A group's name without the axes whose values are words, which speak for themselves."""
+  return re.sub(r'\w+=(?=[a-z])', '', group)
 
 
 def number(rows: list[Row], place: int) -> str:

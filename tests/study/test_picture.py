@@ -17,7 +17,7 @@ from jaxgen.report import runs
 from jaxgen.study import results
 from jaxgen.study.cells import FINISHED
 from jaxgen.study.page import line_name, page
-from jaxgen.study.picture import GAP, LARGEST, LINE, columns, picture
+from jaxgen.study.picture import GAP, LARGEST, LINE, brief, columns, picture
 from jaxgen.study.plan import MODEL, Cell, Study
 from jaxgen.study.results import Entry, Result
 from tests.test_report import FID, workdir
@@ -79,6 +79,17 @@ def test_an_axis_of_numbers_runs_along_where_x_is_a_number(x: str, lines: set[st
   result = Result(Study('many.py', config, ()), [], {}, {}, [])
   points = ({MODEL: 'edm', 'sampler': n, 'steps': s} for n in ('heun', 'ddim') for s in (5, 9))
   assert {line_name(result, point) for point in points} == lines
+
+
+@pytest.mark.parametrize(
+  ('group', 'shown'),
+  [
+    ('gan constraint=r1_and_r2 loss=hinge', 'gan r1_and_r2 hinge'),
+    ('beta=0.5 clip=True', 'beta=0.5 clip=True'),
+  ],
+)
+def test_words_are_shown_without_their_axis(group: str, shown: str) -> None:
+  assert brief(group) == shown
 
 
 @pytest.mark.parametrize('side', [8, 28, 64])
