@@ -1,7 +1,6 @@
 """python -m jaxgen.study --config=experiments/studies/beta.py --workdir=...: runs a grid of runs.
 
-A second machine shares the cells with --part=1/2 here and --part=2/2 there, over one folder. Under
-Slurm: sbatch --array=1-8 --wrap='python -m jaxgen.study ... --part=$SLURM_ARRAY_TASK_ID/8'.
+A second machine shares the cells with --part=1/2 here and --part=2/2 there, over one folder.
 """
 
 import argparse
@@ -25,6 +24,8 @@ from jaxgen.study.plan import Cell, Study
 from jaxgen.training.stopping import silence
 from jaxgen.training.workdir import claim
 
+ALL = '1/1'  # the one part that has all cells
+
 
 def parser() -> argparse.ArgumentParser:
   """The command line, but for --config.field=value, which the study's own types parse."""
@@ -36,13 +37,24 @@ def parser() -> argparse.ArgumentParser:
       '--config=experiments/studies/beta.py --workdir=runs/beta',
       '--config=experiments/studies/beta.py --config.seeds=0,1 --config.overrides.num_steps=500',
       '--config=experiments/studies/wgan_clip.py:mnist --workdir=/shared/clip --part=2/8',
+      '--config=experiments/studies/atlas.py:mnist --workdir=/shared/atlas --launcher=slurm '
+      '--jobs=8 --slurm=partition=gpu --slurm=gpus_per_node=1 --slurm=time=600',
     ),
   )
   result.add_argument('--config', required=True, help='experiments/studies/NAME.py[:DATASET]')
   result.add_argument(
     '--workdir', type=Path, help='folder of the study (default: runs/NAME-DATASET)'
   )
-  result.add_argument('--part', default='1/1', help='K/N: of N that share one folder, the Kth part')
+  result.add_argument('--part', default=ALL, help='K/N: of N that share one folder, the Kth part')
+  result.add_argument('--launcher', choices=('slurm',), help='hand the parts out as --jobs jobs')
+  result.add_argument('--jobs', type=int, default=1, help='of the launcher: how many')
+  result.add_argument(
+    '--slurm',
+    metavar='NAME=VALUE',
+    action='append',
+    default=[],
+    help='field of sbatch, as submitit spells it; once for each',
+  )
   result.add_argument('--report_only', action='store_true', help='only write what is there so far')
   return result
 
@@ -60,6 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results.agree(study, workdir)
     if options.report_only:
       return report(study, workdir)
+    if options.launcher:
+      return hand_out(study, workdir, options, overrides)
     with claim(workdir / 'parts' / options.part.replace('/', '-of-')):
       return run(study, workdir, mine)
   except UserError as error:
@@ -82,6 +96,21 @@ def default_workdir(source: str) -> Path:
   return Path('runs') / '-'.join(
     [Path(name).stem, *([re.sub(r'[^\w.-]', '_', dataset)] if dataset else [])]
   )
+
+
+def hand_out(
+  study: Study, workdir: Path, options: argparse.Namespace, overrides: Sequence[str]
+) -> int:
+  """Submits all parts and says where to look for them."""
+  from jaxgen.study import slurm  # submitit is for clusters alone
+
+  if options.part != ALL:
+    raise UserError(f'--launcher hands out all parts: leave out --part={options.part}')
+  mine = [f'--config={options.config}', f'--workdir={workdir}', *overrides]
+  numbers = slurm.submit(workdir, mine, options.jobs, options.slurm)
+  print(f'{study.config.title}: submitted {", ".join(numbers)}, which print to')
+  print(workdir / slurm.FOLDER)
+  return 0
 
 
 def run(study: Study, workdir: Path, mine: Sequence[Cell]) -> int:
