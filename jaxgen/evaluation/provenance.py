@@ -77,8 +77,17 @@ def circumstances() -> dict[str, Any]:
     'platform': platform.platform(),
     'processes': jax.process_count(),
     'devices': [f'{device.platform}: {device.device_kind}' for device in jax.devices()],
+    'processor': processor(),
     'cores': cores(),
   }
+
+
+def processor() -> str:
+  """The CPU's name; its kind where that is not told."""
+  information = Path('/proc/cpuinfo')
+  lines = information.read_text().splitlines() if information.exists() else []
+  names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
+  return names[0] if names else platform.machine()
 
 
 def changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -68,14 +68,15 @@ class Run(NamedTuple):
 
   @property
   def made_with(self) -> str:
-    """Versions, revision and devices of the last start of its training."""
+    """Versions, revision and machine of the last start of its training."""
     known = {'jaxgen': 'unknown', 'git': 'unknown', 'python': 'unknown'} | self.start
     versions = as_dict(known.get('packages'))
     packages = ''.join(f', {package} {version}' for package, version in versions.items())
     devices = ', '.join(map(str, known.get('devices', [])))
+    cores = f'; {known["cores"]} x {known["processor"]}' if 'processor' in known else ''
     return (
       f'jaxgen {known["jaxgen"]}, revision {known["git"]}, Python {known["python"]}{packages}; '
-      f'{devices}'
+      f'{devices}{cores}'
     )
 
   @property

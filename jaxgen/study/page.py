@@ -30,7 +30,7 @@ def page(result: Result, picture: bytes | None) -> str:
     ],
     'of_seeds': results.of_seeds,
     'picture': picture,
-    'command': f'python -m jaxgen.study --config={result.study.source}',
+    'command': result.study.command,
   }
   return report.page([], result.problems, result.runs, lead)
 

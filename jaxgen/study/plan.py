@@ -19,6 +19,7 @@ A study is a Python file whose `get_config(dataset)` returns, by name:
 import itertools
 import os
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -88,6 +89,12 @@ class Study(NamedTuple):
   source: str  # what --config named
   config: ml_collections.ConfigDict
   cells: tuple[Cell, ...]
+  overrides: tuple[str, ...] = ()  # of the command line
+
+  @property
+  def command(self) -> str:
+    """What makes it."""
+    return shlex.join(['python', '-m', 'jaxgen.study', f'--config={self.source}', *self.overrides])
 
 
 def load(source: str, overrides: Sequence[str]) -> Study:
@@ -108,7 +115,7 @@ def load(source: str, overrides: Sequence[str]) -> Study:
   twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
   if twice:
     raise UserError(f'the cell {twice[0]} is there twice: give each value of an axis once')
-  return Study(source, config, cells)
+  return Study(source, config, cells, tuple(overrides))
 
 
 def require_fields(config: ml_collections.ConfigDict, source: str) -> None:

@@ -270,6 +270,8 @@ def markdown(result: Result) -> str:
     said += ' Bold leads its column by more than noise explains.'
   text += ['', said, '']
   text += [f'- {name}: `{row.protocol}`' for name, row in of if row.protocol]
+  made = dict.fromkeys(entry.run.made_with for entry in result.entries if entry.run)
+  text += ['', f'`{result.study.command}`', *(f'\n{words}' for words in made)]
   return '\n'.join(text) + '\n'
 
 

@@ -16,6 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from jaxgen.evaluation.provenance import processor
 from tests.benchmarks import settings, tables
 from tests.benchmarks.contender import INSTALL, NEEDS, Measure, has_accelerator, missing
 from tests.benchmarks.interleave import Failed, Neighbours, measure
@@ -57,14 +58,6 @@ def surroundings(benchmark: str = 'throughput') -> dict[str, Any]:
     'python': platform.python_version(),
     'libraries': versions,
   }
-
-
-def processor() -> str:
-  """The CPU's name."""
-  information = Path('/proc/cpuinfo')
-  lines = information.read_text().splitlines() if information.exists() else []
-  names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
-  return names[0] if names else platform.machine()
 
 
 def compared(
