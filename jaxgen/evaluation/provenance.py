@@ -83,7 +83,7 @@ def circumstances() -> dict[str, Any]:
 
 
 def processor() -> str:
-  """The CPU's name; its kind where that is not told."""
+  """The CPU's name, or its architecture where the system does not tell more."""
   information = Path('/proc/cpuinfo')
   lines = information.read_text().splitlines() if information.exists() else []
   names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]

@@ -46,14 +46,14 @@ def parser() -> argparse.ArgumentParser:
     '--workdir', type=Path, help='folder of the study (default: runs/NAME-DATASET)'
   )
   result.add_argument('--part', default=ALL, help='K/N: of N that share one folder, the Kth part')
-  result.add_argument('--launcher', choices=('slurm',), help='hand the parts out as --jobs jobs')
-  result.add_argument('--jobs', type=int, default=1, help='of the launcher: how many')
+  result.add_argument('--launcher', choices=('slurm',), help='submit the parts, and return')
+  result.add_argument('--jobs', type=int, help='with --launcher: how many parts')
   result.add_argument(
     '--slurm',
     metavar='NAME=VALUE',
     action='append',
     default=[],
-    help='field of sbatch, as submitit spells it; once for each',
+    help='with --launcher: option of sbatch, as in time=600 (minutes); once for each',
   )
   result.add_argument('--report_only', action='store_true', help='only write what is there so far')
   return result
@@ -70,10 +70,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     workdir = options.workdir or default_workdir(options.config)
     mine = plan.part(study.cells, options.part)
     results.agree(study, workdir)
-    if options.report_only:
-      return report(study, workdir)
     if options.launcher:
       return hand_out(study, workdir, options, overrides)
+    if options.slurm or options.jobs is not None:
+      raise UserError('--jobs and --slurm are for --launcher=slurm, which is missing')
+    if options.report_only:
+      return report(study, workdir)
     with claim(workdir / 'parts' / options.part.replace('/', '-of-')):
       return run(study, workdir, mine)
   except UserError as error:
@@ -104,19 +106,27 @@ def hand_out(
   """Submits all parts and says where to look for them."""
   from jaxgen.study import slurm  # submitit is for clusters alone
 
-  if options.part != ALL:
-    raise UserError(f'--launcher hands out all parts: leave out --part={options.part}')
+  most = len(study.cells)
+  if options.report_only or options.part != ALL:
+    raise UserError('--launcher submits all parts: leave out --part and --report_only')
+  if options.jobs is None or not 1 <= options.jobs <= most:
+    raise UserError(f'--jobs={options.jobs} must be from 1 to {most}, as many as there are cells')
   mine = [f'--config={options.config}', f'--workdir={workdir}', *overrides]
-  numbers = slurm.submit(workdir, mine, options.jobs, options.slurm)
-  print(f'{study.config.title}: submitted {", ".join(numbers)}, which print to')
-  print(workdir / slurm.FOLDER)
+  number = slurm.submit(workdir, mine, options.jobs, options.slurm)
+  begin(study, workdir)
+  print(f'{study.config.title}: job {number} of {options.jobs}, output in {workdir / slurm.FOLDER}')
   return 0
+
+
+def begin(study: Study, workdir: Path) -> None:
+  """Makes the folder this study's."""
+  if not (workdir / results.FILE).exists():
+    write_whole(workdir / results.FILE, json.dumps(results.opening(study), indent=2).encode())
 
 
 def run(study: Study, workdir: Path, mine: Sequence[Cell]) -> int:
   """Runs the cells of one part that are not finished, then writes what all parts have found."""
-  if not (workdir / results.FILE).exists():
-    write_whole(workdir / results.FILE, json.dumps(results.opening(study), indent=2).encode())
+  begin(study, workdir)
   left = [cell for cell in mine if cells.remaining(workdir, cell)]
   found = f'{len(study.cells)} cells in {workdir}, {len(left)} to run here'
   print(f'{study.config.title}: {found}', flush=True)

@@ -164,7 +164,6 @@ def child(output: str, lines: Sequence[Sequence[str]]) -> None:
   os.setpgid(0, 0)  # Ctrl-C goes to the study alone, which passes it on once
   signal.signal(signal.SIGINT, signal.default_int_handler)
   signal.signal(signal.SIGTERM, signal.SIG_DFL)
-  signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # of Slurm, to the study alone: time is up
   file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
   os.dup2(file, 1)
   os.dup2(file, 2)

@@ -1,7 +1,6 @@
 """What a study has found -> one picture: samples of every group with its name and first number."""
 
 import io
-import re
 from typing import NamedTuple
 
 import numpy as np
@@ -38,7 +37,7 @@ def picture(result: Result) -> bytes | None:
     return None
   places = {group: place for place, group in enumerate(result.runs)}
   strips = [
-    strip(brief(group), number(rows, places[group]), samples)
+    strip(caption(result, group), number(rows, places[group]), samples)
     for group, (samples, _) in shown.items()
   ]
   # Of each group another one: the neighbours of a poor model's samples may be all alike.
@@ -77,9 +76,13 @@ def columns(content: bytes, shape: tuple[int, int, int]) -> tuple[np.ndarray, np
   return samples, near
 
 
-def brief(group: str) -> str:
-  """A group's name without the axes whose values are words, which speak for themselves."""
-  return re.sub(r'\w+=(?=[a-z])', '', group)
+def caption(result: Result, group: str) -> str:
+  """A group's name without the axes whose values are words that no other axis has here."""
+  point = result.groups[group][0].point
+  for axis, value in point.items():
+    if isinstance(value, str) and list(point.values()).count(value) == 1:
+      group = group.replace(f'{axis}={value}', value)
+  return group
 
 
 def number(rows: list[Row], place: int) -> str:

@@ -89,7 +89,7 @@ class Study(NamedTuple):
   source: str  # what --config named
   config: ml_collections.ConfigDict
   cells: tuple[Cell, ...]
-  overrides: tuple[str, ...] = ()  # of the command line
+  overrides: tuple[str, ...]  # of the command line
 
   @property
   def command(self) -> str:
@@ -283,7 +283,8 @@ def written(fields: dict[str, Any]) -> tuple[str, ...]:
 def part(cells: Sequence[Cell], text: str) -> tuple[Cell, ...]:
   """The cells of a part K/N, of which all N together have each once.
 
-  In the order to run them: seed by seed, so that the whole grid is there as early as it can be.
+  In the order to run them: seed by seed, so that the whole grid is there as early as it can be. A
+  place of the grid goes to another part with each seed, for some places cost more than others.
 
   Raises:
     UserError: there is no such part.
@@ -292,4 +293,6 @@ def part(cells: Sequence[Cell], text: str) -> tuple[Cell, ...]:
   number, of = map(int, found.groups()) if found else (0, 0)
   if not 1 <= number <= of:
     raise UserError(f'--part={text} must be K/N with K from 1 to N, as in --part=2/8')
-  return tuple(sorted(cells, key=lambda cell: cell.seed)[number - 1 :: of])
+  in_turn = sorted(cells, key=lambda cell: cell.seed)
+  places = len(cells) // len({cell.seed for cell in cells})
+  return tuple(cell for k, cell in enumerate(in_turn) if sum(divmod(k, places)) % of == number - 1)

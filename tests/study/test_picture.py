@@ -17,7 +17,7 @@ from jaxgen.report import runs
 from jaxgen.study import results
 from jaxgen.study.cells import FINISHED
 from jaxgen.study.page import line_name, page
-from jaxgen.study.picture import GAP, LARGEST, LINE, brief, columns, picture
+from jaxgen.study.picture import GAP, LARGEST, LINE, caption, columns, picture
 from jaxgen.study.plan import MODEL, Cell, Study
 from jaxgen.study.results import Entry, Result
 from tests.test_report import FID, workdir
@@ -57,7 +57,7 @@ def study(tmp_path: Path) -> Callable[[dict[str, bytes]], Result]:
         for cell, one in zip(cells, members, strict=True)
       ]
     everything = [entry for entries in groups.values() for entry in entries]
-    found = Result(Study('many.py', config, ()), everything, groups, {}, [])
+    found = Result(Study('many.py', config, (), ()), everything, groups, {}, [])
     names = ('fid_classifier', 'training_seconds')
     return found._replace(rows={name: results.rows_of(name, found.runs) for name in names})
 
@@ -76,20 +76,23 @@ def study(tmp_path: Path) -> Callable[[dict[str, bytes]], Result]:
 def test_an_axis_of_numbers_runs_along_where_x_is_a_number(x: str, lines: set[str]) -> None:
   axes = {'sampler': {}, 'steps': {}}
   config = ml_collections.ConfigDict({'x': x, 'axes': axes, 'models': {'edm': {}}})
-  result = Result(Study('many.py', config, ()), [], {}, {}, [])
+  result = Result(Study('many.py', config, (), ()), [], {}, {}, [])
   points = ({MODEL: 'edm', 'sampler': n, 'steps': s} for n in ('heun', 'ddim') for s in (5, 9))
   assert {line_name(result, point) for point in points} == lines
 
 
 @pytest.mark.parametrize(
-  ('group', 'shown'),
+  ('point', 'shown'),
   [
-    ('gan constraint=r1_and_r2 loss=hinge', 'gan r1_and_r2 hinge'),
-    ('beta=0.5 clip=True', 'beta=0.5 clip=True'),
+    ({'constraint': 'r1_and_r2', 'loss': 'hinge'}, 'r1_and_r2 hinge'),
+    ({'before': 'none', 'after': 'none'}, 'before=none after=none'),
+    ({'beta': 0.5, 'clip': True}, 'beta=0.5 clip=True'),
   ],
 )
-def test_words_are_shown_without_their_axis(group: str, shown: str) -> None:
-  assert brief(group) == shown
+def test_words_are_shown_without_their_axis(point: dict[str, object], shown: str) -> None:
+  group = ' '.join(f'{axis}={value}' for axis, value in point.items())
+  entry = Entry(None, {MODEL: 'gan'} | point, FINISHED, '', 1.0, None)
+  assert caption(Result(None, [entry], {group: [entry]}, {}, []), group) == shown
 
 
 @pytest.mark.parametrize('side', [8, 28, 64])

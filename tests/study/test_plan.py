@@ -68,6 +68,8 @@ def test_parts_hold_each_cell_once(written: Written) -> None:
   parts = [plan.part(cells, f'{k}/4') for k in (1, 2, 3, 4)]
   assert sorted(cell.name for part in parts for cell in part) == sorted(c.name for c in cells)
   assert max(map(len, parts)) == 2
+  halves = [plan.part(cells, f'{k}/2') for k in (1, 2)]  # no place of the grid is one part's alone
+  assert [{cell.point['latent'] for cell in half} for half in halves] == [{2, 4}] * 2
 
 
 def test_the_whole_grid_comes_before_its_next_seed(written: Written) -> None:
