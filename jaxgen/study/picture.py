@@ -96,22 +96,26 @@ def strip(name: str, number: str, samples: np.ndarray) -> Strip:
 
 
 def wall(title: str, strips: list[Strip]) -> Image.Image:
-  """All strips below a title, in reading order."""
+  """All strips below a title, in reading order; numbers stand beside names if all fit, else below."""
   letters = font(SIZE)
   height, width = (max(s.samples.shape[axis] for s in strips) for axis in (0, 1))
   across = min(len(strips), max(1, (PAGE - GAP) // (width + GAP)))
   down = -(-len(strips) // across)
-  step = LINE + height + GAP
+  beside = all(
+    letters.getlength(s.name) + letters.getlength(s.number) + GAP <= width for s in strips
+  )
+  words = LINE if beside else 2 * LINE
+  step = words + height + GAP
   size = max(across * (width + GAP) + GAP, WIDTH), GAP + LINE + down * step
   canvas = Image.new('RGB', size, PAPER)
   draw = ImageDraw.Draw(canvas)
   draw.text((GAP, GAP // 2), shorten(title, letters, size[0] - 2 * GAP), INK, letters)
   for place, one in enumerate(strips):
     left, top = GAP + place % across * (width + GAP), GAP + LINE + place // across * step
-    taken = letters.getlength(one.number)
-    draw.text((left, top), shorten(one.name, letters, width - taken - GAP), INK, letters)
-    draw.text((left + width - taken, top), one.number, QUIET, letters)
-    canvas.paste(as_picture(one.samples), (left, top + LINE))
+    draw.text((left, top), shorten(one.name, letters, width), INK, letters)
+    end = left + width - letters.getlength(one.number)
+    draw.text((end, top) if beside else (left, top + LINE), one.number, QUIET, letters)
+    canvas.paste(as_picture(one.samples), (left, top + words))
   return canvas
 
 
