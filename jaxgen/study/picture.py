@@ -96,7 +96,7 @@ def strip(name: str, number: str, samples: np.ndarray) -> Strip:
 
 
 def wall(title: str, strips: list[Strip]) -> Image.Image:
-  """All strips below a title, in reading order; numbers stand beside names if all fit, else below."""
+  """All strips below a title, in reading order; numbers are below names, or beside if all fit."""
   letters = font(SIZE)
   height, width = (max(s.samples.shape[axis] for s in strips) for axis in (0, 1))
   across = min(len(strips), max(1, (PAGE - GAP) // (width + GAP)))
