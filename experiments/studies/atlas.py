@@ -72,8 +72,9 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
     overrides={'log_every': 100},
     numbers=(
       *('fid_classifier', 'precision_classifier', 'recall_classifier', 'coverage_classifier'),
-      *('class_kl_corrected_nats_classifier', 'network_evaluations_per_sample'),
-      'seconds_per_1000_samples',
+      *('class_kl_corrected_nats_classifier', 'bits_per_dimension'),
+      *('elbo_bernoulli_surrogate_nats', 'elbo_dynamic_bernoulli_nats'),
+      *('network_evaluations_per_sample', 'seconds_per_1000_samples'),
     ),
     x='model',
     log=('fid_classifier',),
