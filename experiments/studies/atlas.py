@@ -9,6 +9,8 @@ updates each, three runs of ten seconds to five minutes an experiment. The budge
 most: the page is a map of what there is.
 """
 
+from typing import Any
+
 import ml_collections
 
 from experiments.studies import common
@@ -57,6 +59,7 @@ UPDATES_PER_SECOND = {
   'wgan': 52,
   'wgan_gp': 38,
 }
+WARM_UPS = 'pixelcnn', 'tarflow', 'transformer'
 
 
 def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
@@ -64,11 +67,15 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
     wanted = 60 * MINUTES * UPDATES_PER_SECOND[name]
     return 300 if dataset == 'digits' else max(100, round(wanted / 100) * 100)
 
+  def model(name: str) -> dict[str, Any]:
+    chosen = {'num_steps': steps(name)}
+    if dataset != 'digits' and name in WARM_UPS:  # as long as all of so few updates
+      chosen['optimizer'] = {'warmup_steps': steps(name) // 10}
+    return common.model(name, dataset, **chosen)
+
   return common.study(
     'Atlas: every experiment at one budget of work',
-    models={
-      name: common.model(name, dataset, num_steps=steps(name)) for name in UPDATES_PER_SECOND
-    },
+    models={name: model(name) for name in UPDATES_PER_SECOND},
     overrides={'log_every': 100},
     numbers=(
       *('fid_classifier', 'precision_classifier', 'recall_classifier', 'coverage_classifier'),
