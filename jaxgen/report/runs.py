@@ -73,7 +73,7 @@ class Run(NamedTuple):
     versions = as_dict(known.get('packages'))
     packages = ''.join(f', {package} {version}' for package, version in versions.items())
     devices = ', '.join(map(str, known.get('devices', [])))
-    cores = f'; {known.get("cores")} cores of {known["processor"]}' if 'processor' in known else ''
+    cores = f'; {known["processor"]}, cores: {known.get("cores")}' if 'processor' in known else ''
     return (
       f'jaxgen {known["jaxgen"]}, revision {known["git"]}, Python {known["python"]}{packages}; '
       f'{devices}{cores}'

@@ -124,7 +124,7 @@ def test_the_table_has_the_numbers_of_the_cells(made: Made) -> None:
   assert re.search(r'fid_classifier: `fid_classifier:\w+@v\d+\[digits/test:\w+ n=200 ', text)
   *_, command, _, made_with = text.splitlines()
   assert re.fullmatch(r'`python -m jaxgen.study --config=\S+`', command)
-  assert re.match(r'jaxgen .+, revision .+; \d+ cores of ', made_with)
+  assert re.match(r'jaxgen .+, revision .+; .+, cores: \d+', made_with)
   row = next(r for r in study['table'] if r['number'] == 'training_teraflops')
   work = 1e-12 * found[0]['cost']['training_flops_per_image'] * 8 * 16
   assert row['groups']['rate=0.001']['mean'] == pytest.approx(work)
