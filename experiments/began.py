@@ -1,4 +1,7 @@
-"""BEGAN: the critic is an autoencoder, in balance with the generator (Berthelot et al. 2017)."""
+"""BEGAN: the critic is an autoencoder, in balance with the generator (Berthelot et al. 2017).
+
+It collapses to few classes with these networks (experiments/results/README.md).
+"""
 
 import ml_collections
 
