@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -50,6 +51,13 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
   yield folder
   for process in running(str(tmp_path)):  # jobs of a test that failed
     os.kill(process, signal.SIGKILL)
+
+
+@pytest.fixture
+def at_work(tmp_path: Path, cluster: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+  """A cluster that starts the jobs, where they were asked for: they find the package there."""
+  monkeypatch.setenv('RUN', str(tmp_path))
+  monkeypatch.chdir(ROOT)
 
 
 def running(words: str) -> list[int]:
@@ -148,11 +156,8 @@ def test_a_part_that_fails_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path('/proc/self/cmdline').exists(), reason='needs Linux')
-def test_the_jobs_make_the_whole_study(
-  tmp_path: Path, cluster: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-  monkeypatch.setenv('RUN', str(tmp_path))
-  monkeypatch.chdir(ROOT)  # jobs start where they were asked for, and find the package there
+@pytest.mark.usefixtures('at_work')
+def test_the_jobs_make_the_whole_study(tmp_path: Path) -> None:
   workdir = tmp_path / 'beta'
   assert hand_out(workdir, '--jobs=2') == 0
   until(lambda: len(list((workdir / FOLDER).glob('*_result.pkl'))) == 2, tmp_path)
@@ -162,11 +167,8 @@ def test_the_jobs_make_the_whole_study(
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path('/proc/self/cmdline').exists(), reason='needs Linux')
-def test_a_job_whose_time_is_up_saves_and_is_queued_again(
-  tmp_path: Path, cluster: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-  monkeypatch.setenv('RUN', str(tmp_path))
-  monkeypatch.chdir(ROOT)
+@pytest.mark.usefixtures('at_work')
+def test_a_job_whose_time_is_up_saves_and_is_queued_again(tmp_path: Path) -> None:
   workdir = tmp_path / 'beta'
   assert hand_out(workdir, '--jobs=2', '--config.overrides.num_steps=10000000') == 0
   logged = 'runs/*/metrics.jsonl'
@@ -177,6 +179,9 @@ def test_a_job_whose_time_is_up_saves_and_is_queued_again(
   assert sorted((tmp_path / 'requeued').read_text().splitlines()) == [
     *('requeue 12_0', 'requeue 12_1')
   ]
-  saved = [path for path in workdir.glob('runs/*/checkpoints/*') if path.name.isdigit()]
-  assert len(saved) == 2
-  assert all(int(path.name) > 0 for path in saved)
+  outputs = list(workdir.glob('cells/*/output.txt'))
+  assert len(outputs) == 2
+  for output in outputs:
+    (step,) = re.findall(r'SIGTERM: stopped at step (\d+), which is saved', output.read_text())
+    assert int(step) > 0
+    assert (workdir / 'runs' / output.parent.name / 'checkpoints' / step).is_dir()
