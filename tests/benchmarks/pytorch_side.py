@@ -70,11 +70,13 @@ def count(*modules: nn.Module) -> int:
 def denoiser(config: ml_collections.ConfigDict, contender: Contender) -> nn.Module:
   """The network that a diffusion config names, or the small one with batch norm."""
   colours = contender.image_shape[2]
+  unused = ('name', 'dtype', 'dropout', 'remat', 'conditioning', 'clock')
+  fields = {k: v for k, v in config.network.items() if k not in unused}
   if 'batch_unet' in contender.variant:
     network = BatchUNet(colours, config.network.channels)
+  elif config.network.name == 'transformer':
+    network = networks.Transformer(contender.image_shape, **fields)
   else:
-    unused = ('name', 'dtype', 'dropout', 'remat', 'conditioning', 'clock')
-    fields = {k: v for k, v in config.network.items() if k not in unused}
     network = networks.UNet(colours, **fields)
   return place(network, contender.variant)
 
@@ -114,7 +116,7 @@ def training(config: ml_collections.ConfigDict, contender: Contender) -> Work:
   shape, variant = contender.image_shape, contender.variant
   draw = batches(contender, config.batch_size)
   family = config.objective.name
-  if family == 'ddpm':
+  if family in ('ddpm', 'diffusion'):
     modules = (denoiser(config, contender),)
   else:
     hidden, latent = config.network.hidden, config.objective.latent

@@ -47,6 +47,7 @@ SMALL = Setting(
   ),
   (32, 32, 1),
 )
+TRANSFORMER = Setting('experiments/transformer.py:mnist')
 # Of DDPM's paper for CIFAR-10, with attention at 16x16: what keeps a GPU busy.
 LARGE = Setting(
   'experiments/ddpm.py:mnist',
@@ -59,7 +60,14 @@ LARGE = Setting(
   ),
   (32, 32, 3),
 )
-SETTINGS = {'vae': VAE, 'gan': GAN, 'wgan': WGAN, 'unet': UNET, 'unet-32': SMALL}
+SETTINGS = {
+  'vae': VAE,
+  'gan': GAN,
+  'wgan': WGAN,
+  'unet': UNET,
+  'unet-32': SMALL,
+  'transformer': TRANSFORMER,
+}
 MORE_STEPS = {'vae': 100, 'gan': 50, 'wgan': 50}  # updates in one dispatch, beside the default
 DIFFUSION = {'unet': UNET, 'unet-32': SMALL}
 

@@ -7,6 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from jaxgen.layers.embedding import grid_embedding
+from jaxgen.networks.transformer import TIME_FEATURES
+
 Shape = tuple[int, int, int]  # (H, W, C), as jaxgen has it
 
 
@@ -32,6 +35,17 @@ def decoder(shape: Shape, hidden: tuple[int, ...], latent: int) -> nn.Module:
 def group_norm(features: int) -> nn.GroupNorm:
   """As many groups as `jaxgen.networks.unet.GroupNorm` has."""
   return nn.GroupNorm(math.gcd(features, max(1, min(32, features // 4))), features)
+
+
+def time_frequencies(features: int) -> Tensor:
+  """Of `jaxgen.layers.embedding.timestep_embedding`."""
+  return torch.exp(-math.log(1e4) * torch.linspace(0, 1, features // 2))
+
+
+def sines(t: Tensor, frequencies: Tensor) -> Tensor:
+  """`jaxgen.layers.embedding.timestep_embedding`: (N,) -> (N, features)."""
+  angles = t[:, None].float() * frequencies
+  return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
 class ResidualBlock(nn.Module):
@@ -125,12 +139,10 @@ class UNet(nn.Module):
         self.grow.append(nn.Conv2d(x, 4 * x, 1))
     self.norm = group_norm(x)
     self.last = nn.Conv2d(x, patch**2 * colours, 3, padding=1)
-    frequencies = torch.exp(-math.log(1e4) * torch.linspace(0, 1, channels // 2))
-    self.register_buffer('frequencies', frequencies)
+    self.register_buffer('frequencies', time_frequencies(channels))
 
   def forward(self, x: Tensor, t: Tensor) -> Tensor:
-    angles = t[:, None].float() * self.frequencies
-    time = functional.silu(self.time(torch.cat([angles.sin(), angles.cos()], dim=1)))
+    time = functional.silu(self.time(sines(t, self.frequencies)))
     down, up, shrink, grow = map(iter, (self.down, self.up, self.shrink, self.grow))
     x = self.first(functional.pixel_unshuffle(x, self.patch))
     skips = [x]
@@ -148,6 +160,58 @@ class UNet(nn.Module):
       if level > 0:
         x = functional.pixel_shuffle(next(grow)(x), 2)
     return functional.pixel_shuffle(self.last(functional.silu(self.norm(x))), self.patch)
+
+
+def modulated(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+  """`jaxgen.networks.transformer.modulated`."""
+  return functional.layer_norm(x, x.shape[-1:], eps=1e-6) * (1 + scale) + shift
+
+
+class TransformerBlock(nn.Module):
+  """`jaxgen.networks.transformer.Block`."""
+
+  def __init__(self, width: int, heads: int) -> None:
+    super().__init__()
+    self.heads = heads
+    self.modulation = nn.Linear(width, 6 * width)
+    self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+    self.grow, self.shrink = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+  def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+    told = self.modulation(functional.silu(condition))[:, None]
+    scale, shift, gate, scale_2, shift_2, gate_2 = told.chunk(6, dim=-1)
+    qkv = self.qkv(modulated(x, scale, shift)).unflatten(-1, (3, self.heads, -1))
+    h = functional.scaled_dot_product_attention(*qkv.permute(2, 0, 3, 1, 4))
+    x = x + gate * self.out(h.transpose(1, 2).flatten(2))
+    h = functional.gelu(self.grow(modulated(x, scale_2, shift_2)), approximate='tanh')
+    return x + gate_2 * self.shrink(h)
+
+
+class Transformer(nn.Module):
+  """`jaxgen.networks.transformer.Transformer`, for (N, C, H, W) and (N,)."""
+
+  def __init__(self, shape: Shape, width: int, depth: int, heads: int, patch: int) -> None:
+    super().__init__()
+    rows, columns = shape[0] // patch, shape[1] // patch
+    features = patch**2 * shape[2]
+    self.patch, self.grid = patch, (rows, columns)
+    self.first, self.last = nn.Linear(features, width), nn.Linear(width, features)
+    self.time = nn.Sequential(nn.Linear(TIME_FEATURES, width), nn.SiLU(), nn.Linear(width, width))
+    self.blocks = nn.ModuleList(TransformerBlock(width, heads) for _ in range(depth))
+    self.modulation = nn.Linear(width, 2 * width)
+    places = torch.from_numpy(grid_embedding(rows, columns, width)).flatten(0, 1)
+    self.register_buffer('places', places)
+    self.register_buffer('frequencies', time_frequencies(TIME_FEATURES))
+
+  def forward(self, x: Tensor, t: Tensor) -> Tensor:
+    condition = self.time(sines(t, self.frequencies))
+    h = self.first(functional.pixel_unshuffle(x, self.patch).flatten(2).transpose(1, 2))
+    h = h + self.places
+    for block in self.blocks:
+      h = block(h, condition)
+    told = self.modulation(functional.silu(condition))[:, None]
+    h = self.last(modulated(h, *told.chunk(2, dim=-1))).transpose(1, 2)
+    return functional.pixel_shuffle(h.unflatten(2, self.grid), self.patch)
 
 
 class Classifier(nn.Module):

@@ -1,4 +1,4 @@
-"""Training steps and samplers of the four families in PyTorch."""
+"""Training steps and samplers of the families in PyTorch."""
 
 import itertools
 import math
@@ -23,7 +23,7 @@ OPTIMIZERS = {
 
 def build(config: ml_collections.ConfigDict, modules: tuple[nn.Module, ...], fused: bool) -> Step:
   """The step of the family that a config names, and the moving average that it asks for."""
-  families = {'vae': vae, 'gan': gan, 'wgan': wgan, 'ddpm': ddpm}
+  families = {'vae': vae, 'gan': gan, 'wgan': wgan, 'ddpm': ddpm, 'diffusion': edm}
   step = families[config.objective.name](config, modules, fused)
   parameters = [parameter for module in modules for parameter in module.parameters()]
   averages = [parameter.detach().clone() for parameter in parameters]
@@ -146,6 +146,26 @@ def ddpm(config: ml_collections.ConfigDict, modules: tuple[nn.Module, ...], fuse
     noise, kept = torch.randn_like(x), abar[t][:, None, None, None]
     x_t = kept.sqrt() * x + (1 - kept).sqrt() * noise
     descend(functional.mse_loss(network(x_t, t).float(), noise))
+
+  return step
+
+
+def edm(config: ml_collections.ConfigDict, modules: tuple[nn.Module, ...], fused: bool) -> Step:
+  """The preconditioned squared error (Karras et al. 2022, sec. 5), of images without their mean."""
+  (network,) = modules
+  descend = optimizer(config.optimizer, config.num_steps, fused, network)
+  objective = config.objective
+  data, mean = objective.sigma_data, objective.mean
+
+  def step(x: Tensor) -> None:
+    x = x - mean
+    normal = torch.randn(len(x), 1, 1, 1, device=x.device)
+    sigma = torch.exp(objective.P_mean + objective.P_std * normal)
+    x_t = x + sigma * torch.randn_like(x)
+    total = (sigma**2 + data**2).sqrt()
+    output = network(x_t / total, 250 * sigma.log().flatten()).float()
+    wanted = (x - (data / total) ** 2 * x_t) * total / (sigma * data)
+    descend(functional.mse_loss(output, wanted))
 
   return step
 
