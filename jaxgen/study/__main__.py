@@ -171,13 +171,15 @@ def one(
 
 def report(study: Study, workdir: Path) -> int:
   """Writes study.json, study.md, study.html and study.png; returns 1 where cells have failed."""
-  found = results.collect(study, workdir)
-  write_whole(workdir / results.FILE, json.dumps(results.as_json(found), indent=2).encode())
-  write_whole(workdir / 'study.md', results.markdown(found).encode())
-  drawn = picture(found)
-  if drawn:
-    write_whole(workdir / 'study.png', drawn)
-  write_whole(workdir / 'study.html', page(found, drawn).encode())
+  # One part after the other, so that the last to write has seen what all have found.
+  with claim(workdir / 'parts' / 'report', wait=True):
+    found = results.collect(study, workdir)
+    write_whole(workdir / results.FILE, json.dumps(results.as_json(found), indent=2).encode())
+    write_whole(workdir / 'study.md', results.markdown(found).encode())
+    drawn = picture(found)
+    if drawn:
+      write_whole(workdir / 'study.png', drawn)
+    write_whole(workdir / 'study.html', page(found, drawn).encode())
   done = sum(entry.status == FINISHED for entry in found.cells)
   print(f'{done} of {len(found.cells)} cells: {workdir / "study.html"}, study.md, study.json')
   failed = [entry for entry in found.cells if entry.status == cells.FAILED]

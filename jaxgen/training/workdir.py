@@ -28,8 +28,12 @@ RECORD = 'run.json'
 
 
 @contextmanager
-def claim(workdir: Path) -> Iterator[None]:
+def claim(workdir: Path, wait: bool = False) -> Iterator[None]:
   """Creates the folder and holds it against a second run; the kernel frees it if we die.
+
+  Args:
+    workdir: the folder.
+    wait: for another process to give it back, rather than to fail.
 
   Raises:
     UserError: it cannot be written, or another run holds it.
@@ -41,7 +45,7 @@ def claim(workdir: Path) -> Iterator[None]:
     raise UserError(f'cannot write to workdir {workdir}: {error.strerror}') from error
   with lock:
     try:
-      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError as error:
       lock.seek(0)
       raise UserError(

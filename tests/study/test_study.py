@@ -213,6 +213,25 @@ def test_two_processes_take_no_cell_and_no_part_twice(
   assert 'is in use by process' in capsys.readouterr().err
 
 
+def test_parts_that_end_together_write_the_table_one_after_the_other(
+  half: tuple[list[str], Path],
+) -> None:
+  arguments, folder = half
+  evaluation = folder / 'runs' / 'vae-rate0.001-seed1' / 'evaluation.json'
+  with claim(folder / 'parts' / 'report'):  # as another part that writes its table
+    found = evaluation.read_bytes()
+    evaluation.unlink()
+    (folder / 'study.md').unlink()
+    second = threading.Thread(target=main, args=([*arguments, '--report_only'],))
+    second.start()
+    time.sleep(0.5)
+    assert second.is_alive()
+    assert not (folder / 'study.md').exists()
+    evaluation.write_bytes(found)  # as that other part has, which the second now sees
+  second.join(60)
+  assert 'not run yet' not in (folder / 'study.md').read_text()
+
+
 def interrupted(arguments: list[str], output: Path, text: str) -> int:
   """The exit code of a study that gets Ctrl-C once its cell has said something new."""
   before = output.read_text().count(text) if output.exists() else 0
