@@ -54,7 +54,8 @@ def test_balance_moves_by_the_gap_and_stays_in_its_range(
 def test_k_is_remembered_from_update_to_update() -> None:
   """It begins at zero, enters the critic's loss, and moves by the metrics of each update."""
   config = configuration.execute(str(ROOT / 'experiments' / 'began.py'))
-  config.network.hidden, config.objective.k_rate = (8,), 0.2
+  config.network.hidden = config.critic_network.hidden = (8,)
+  config.objective.gamma, config.objective.k_rate = 0.7, 0.2
   model = began.build(config, facts(SHAPE))
   step, k = jax.jit(on_one_device(model)), 0.0
   params, memory = model.init(jax.random.key(0))
@@ -75,4 +76,11 @@ def test_a_balance_that_cannot_be_is_refused(fields: dict[str, float]) -> None:
   config = configuration.execute(str(ROOT / 'experiments' / 'began.py'))
   config.objective.update(fields)
   with pytest.raises(ValueError, match=r'objective\.gamma='):
+    began.build(config, facts(SHAPE))
+
+
+def test_a_run_of_before_the_critic_had_its_own_networks_is_refused() -> None:
+  config = configuration.execute(str(ROOT / 'experiments' / 'began.py'))
+  del config.critic_network
+  with pytest.raises(ValueError, match=r'config\.critic_network is missing'):
     began.build(config, facts(SHAPE))

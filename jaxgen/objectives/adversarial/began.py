@@ -68,7 +68,7 @@ def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
   """The BEGAN that a config describes.
 
   Raises:
-    ValueError: gamma outside (0, 1], or a rate that is not positive.
+    ValueError: gamma outside (0, 1], a rate that is not positive, or no section of the critic's.
   """
   hyperparameters = game_arguments(config)
   gamma, rate = hyperparameters.pop('gamma'), hyperparameters.pop('k_rate')
@@ -76,13 +76,15 @@ def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
     raise ValueError(
       f'objective.gamma={gamma} must lie in (0, 1] and objective.k_rate={rate} above 0'
     )
-  name, shape = config.network.name, arguments(config.network)
-  code, decoder = hyperparameters.pop('code'), find_network(name, 'Decoder')
+  if 'critic_network' not in config:
+    raise ValueError('config.critic_network is missing, the networks of the critic as in began.py')
+  code, section = hyperparameters.pop('code'), config.critic_network
+  name, shape = section.name, arguments(section) | {'activation': nn.elu}
   players = Players(
-    decoder(facts.image_shape, activation=nn.elu, **shape),
+    find_network(config.network.name, 'Decoder')(facts.image_shape, **arguments(config.network)),
     ReconstructionError(
-      find_network(name, 'Encoder')(code, activation=nn.elu, **shape),
-      decoder(facts.image_shape, activation=nn.elu, **shape),
+      find_network(name, 'Encoder')(code, **shape),
+      find_network(name, 'Decoder')(facts.image_shape, **shape),
     ),
     facts.image_shape,
     config.objective.latent,
