@@ -2,8 +2,7 @@
 
 Unlike in the paper, the generator normalises over the batch and learns three times as fast as the
 critic, whose code is tiny, and the balance is fast: otherwise all samples become one image, which
-the autoencoder copies. On the digits no class is missing; on MNIST it learns no digits
-(experiments/results/README.md).
+the autoencoder copies.
 """
 
 import ml_collections

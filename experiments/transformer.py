@@ -17,8 +17,8 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config.network.dropout = 0.0  # share of the features that a block forgets in training
   config.network.remat = False  # whether blocks are computed twice, where memory is short
   config.optimizer.learning_rate = 5e-4
-  config.cpu_devices = 1
   if dataset == 'digits':
+    config.cpu_devices = 1
     config.network.width = 96
     config.network.depth = 4
     config.network.patch = 2

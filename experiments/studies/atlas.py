@@ -20,7 +20,7 @@ UPDATES_PER_SECOND = {
   'acgan': 21,
   'autoencoder': 440,
   'avb': 48,
-  'began': 85,
+  'began': 23,
   'biggan': 6.8,
   'cgan': 24,
   'cycle_gan': 9.5,

@@ -70,6 +70,7 @@ SETTINGS = {
 }
 MORE_STEPS = {'vae': 100, 'gan': 50, 'wgan': 50}  # updates in one dispatch, beside the default
 DIFFUSION = {'unet': UNET, 'unet-32': SMALL}
+ONE_A_CORE = ('transformer', *DIFFUSION)  # whose experiments take as many virtual devices
 
 
 def faster(setting: Setting, work: str, accelerator: bool, *more: str) -> dict[str, Contender]:
@@ -102,7 +103,7 @@ def training(accelerator: bool) -> Iterator[Measure]:
         'jaxgen', 'training', f'steps_per_call={steps}'
       )
     if not accelerator:
-      label, devices = ('1 device', 1) if name in DIFFUSION else ('2 devices', 2)
+      label, devices = ('1 device', 1) if name in ONE_A_CORE else ('2 devices', 2)
       found[f'jaxgen, {label}'] = setting.contender('jaxgen', 'training', devices=devices)
     found['PyTorch'] = setting.contender('pytorch', 'training')
     if name != 'wgan':  # PyTorch has no fused RMSProp
