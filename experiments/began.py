@@ -21,7 +21,7 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config.network.hidden = (64, 128)  # every layer doubles height and width, from the last
   config.critic_network = ml_collections.ConfigDict()
   config.critic_network.name = 'mlp'  # or convolutional, with hidden=(32,64)
-  config.critic_network.dtype = 'float32'
+  config.critic_network.dtype = 'float32'  # of its computation, as network.dtype
   config.critic_network.hidden = (512, 256)  # an encoder's widths; a decoder's in reverse
   config.optimizer = common.optimizer('adam', 1e-3, b1=0.0)
   config.critic_optimizer = common.optimizer('adam', 3e-4, b1=0.0)

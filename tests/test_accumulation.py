@@ -14,7 +14,8 @@ from tests import test_contract as contract
 from tests.examples import dealt, objective_of, one_of_each
 
 RNG = np.random.default_rng(0)
-EXPERIMENTS = [path.stem for path in one_of_each(objective_of)]
+# began.py normalises over the batch.
+EXPERIMENTS = [path.stem for path in one_of_each(objective_of) if path.stem != 'began']
 
 
 @pytest.mark.parametrize('devices', [1, 4])
