@@ -60,9 +60,16 @@ def config_of(experiment: str) -> ml_collections.ConfigDict:
 
 
 @cache
-def built(experiment: str) -> Objective:
-  """The objective, under an optimizer whose steps are proportional to the gradients."""
+def built(experiment: str, network: str = '') -> Objective:
+  """The objective, under an optimizer whose steps are proportional to the gradients.
+
+  Args:
+    experiment: the name of its file.
+    network: of the kind to take in place of the experiment's, '' for that.
+  """
   config = config_of(experiment)
+  if network:
+    config.network.name = network
   for section in optimizers_of(config):
     config[section].update(PLAIN)
   return objectives.find_objective(config, FACTS)

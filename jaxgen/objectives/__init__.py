@@ -41,7 +41,10 @@ def find_objective(config: ml_collections.ConfigDict, facts: Facts) -> Objective
   except (AttributeError, KeyError, TypeError, ValueError) as error:
     if not of_the_config(error):
       raise  # a fault of the program, which its author wants to see whole
-    message = error.args[0] if isinstance(error, KeyError) else error  # whose text is a repr
+    message = str(error)
+    if isinstance(error, AttributeError | KeyError):
+      cause = error.args[0]  # of an AttributeError, a KeyError
+      message = f'the config lacks {cause.args[0] if isinstance(cause, KeyError) else cause}'
     raise UserError(
       f'objective {config.objective.name!r} cannot be built for images of shape '
       f'{facts.image_shape}: {message}'

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from jaxgen import configuration
+from jaxgen.errors import UserError
 from jaxgen.networks import mlp
+from jaxgen.objectives import find_objective
 from jaxgen.objectives.adversarial import began
 from tests.examples import facts, on_one_device
 
@@ -82,5 +84,5 @@ def test_a_balance_that_cannot_be_is_refused(fields: dict[str, float]) -> None:
 def test_a_run_of_before_the_critic_had_its_own_networks_is_refused() -> None:
   config = configuration.execute(str(ROOT / 'experiments' / 'began.py'))
   del config.critic_network
-  with pytest.raises(ValueError, match=r'config\.critic_network is missing'):
-    began.build(config, facts(SHAPE))
+  with pytest.raises(UserError, match=r"'began' cannot be built .* lacks 'critic_network'"):
+    find_objective(config, facts(SHAPE))

@@ -68,7 +68,7 @@ def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
   """The BEGAN that a config describes.
 
   Raises:
-    ValueError: gamma outside (0, 1], a rate that is not positive, or no section of the critic's.
+    ValueError: gamma outside (0, 1], or a rate that is not positive.
   """
   hyperparameters = game_arguments(config)
   gamma, rate = hyperparameters.pop('gamma'), hyperparameters.pop('k_rate')
@@ -76,8 +76,6 @@ def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
     raise ValueError(
       f'objective.gamma={gamma} must lie in (0, 1] and objective.k_rate={rate} above 0'
     )
-  if 'critic_network' not in config:
-    raise ValueError('config.critic_network is missing, the networks of the critic as in began.py')
   code, section = hyperparameters.pop('code'), config.critic_network
   name, shape = section.name, arguments(section) | {'activation': nn.elu}
   players = Players(
