@@ -5,11 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import scipy.stats
 
 from jaxgen.evaluation.protocol import Number
 from jaxgen.report import groups, runs, tables
 
 from .test_report import FID, made, text, workdir
+
+
+REAL = tables.Cell()  # of no real images
 
 
 def cells(*pairs: tuple[float, float | None]) -> list[tables.Cell]:
@@ -19,8 +23,8 @@ def cells(*pairs: tuple[float, float | None]) -> list[tables.Cell]:
 @pytest.mark.parametrize(
   ('metric', 'values', 'real', 'places'),
   [
-    ('fid_pixels', [(10.0, 1.0), (14.0, 1.0)], (1.0, 0.1), {0}),  # 4 > 2 √2
-    ('fid_pixels', [(10.0, 1.0), (12.8, 1.0)], (1.0, 0.1), set()),
+    ('fid_pixels', [(10.0, 1.0), (14.0, 1.0)], (1.0, 0.1), {0}),  # 4 > 1.96 √2
+    ('fid_pixels', [(10.0, 1.0), (12.7, 1.0)], (1.0, 0.1), set()),
     ('fid_pixels', [(10.0, None), (90.0, 1.0)], (1.0, 0.1), set()),
     ('fid_pixels', [(10.0, 1.0), (11.0, 9.0), (90.0, 1.0)], (1.0, 0.1), set()),
     ('fid_pixels', [(10.0, 1.0), (11.0, None), (90.0, 1.0)], (1.0, 0.1), set()),
@@ -39,6 +43,21 @@ def test_bold_is_what_noise_cannot_explain(
   metric: str, values: list[Any], real: tuple[float, float], places: set[int]
 ) -> None:
   assert tables.best(metric, cells(*values), *cells(real)) == places
+
+
+@pytest.mark.parametrize(
+  ('better', 'worse'),
+  [((40.0, 44.0, 48.0), (50.0, 60.0, 70.0)), ((40.0, 41.0), (49.0, 55.0)), ((3.0, 4.0), (5.0,))],
+)
+def test_noise_between_groups_of_runs_is_that_of_welchs_test(
+  better: tuple[float, ...], worse: tuple[float, ...]
+) -> None:
+  """Bold where scipy's own test says that chance makes such a lead in less than one of twenty."""
+  for shift in range(0, 60, 4):
+    values = (better, tuple(value + shift for value in worse))
+    found = tables.best('fid_pixels', [tables.summarise([[v] for v in of]) for of in values], REAL)
+    p = scipy.stats.ttest_ind(*values, equal_var=False).pvalue if len(worse) > 1 else 1.0
+    assert found == ({0} if p < 0.05 else set()), (shift, p)
 
 
 def test_arrows_point_where_better_is() -> None:

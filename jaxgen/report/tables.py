@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy.special
 
 from jaxgen.evaluation.protocol import Number, deviation, several
 from jaxgen.report.groups import Groups
@@ -12,7 +13,7 @@ from jaxgen.report.runs import Run, as_dict
 
 LOWER = ('fid', 's4_legacy', 'kid', 'class_kl', 'missing_classes')
 HIGHER = ('precision', 'recall', 'coverage', 'inception_score', 'label_accuracy')
-BEYOND = 2.0  # combined standard errors by which the best must lead to be marked
+CONFIDENCE = 0.95  # that a lead is more than noise, for the best to be marked
 
 LABELS = {
   'fid': 'Fréchet distance',
@@ -67,6 +68,7 @@ class Cell(NamedTuple):
     of: of how many.
     reason: why there is no value.
     error: standard error of the value, None where it is not known.
+    freedom: degrees of freedom of that error, one less than the runs that it was taken from.
     values: of each run, None of one that has none.
   """
 
@@ -76,6 +78,7 @@ class Cell(NamedTuple):
   of: str = ''
   reason: str = ''
   error: float | None = None
+  freedom: float = math.inf
   values: tuple[float | None, ...] = ()
 
   @property
@@ -133,8 +136,10 @@ def summarise(runs: Sequence[Sequence[float]], error: float | None = None) -> Ce
   else:
     spread, what = deviation(of[0]), 'deviation over sets of samples of one training run'
     number = f'{count} sets'
-  of_mean = max(spread / math.sqrt(len(of) if len(of) > 1 else count), (error or 0) / count**0.5)
-  return Cell(float(np.mean(means)), spread, what, number, error=of_mean, values=each)
+  repeats = len(of) if len(of) > 1 else count
+  of_mean = max(spread / math.sqrt(repeats), (error or 0) / count**0.5)
+  mean = float(np.mean(means))
+  return Cell(mean, spread, what, number, error=of_mean, freedom=repeats - 1, values=each)
 
 
 def score_rows(groups: Groups, which: str, split: str) -> list[Row]:
@@ -192,12 +197,23 @@ def best(metric: str, cells: Sequence[Cell], real: Cell) -> frozenset[int]:
   first = min(values, key=values.__getitem__)
 
   def leads(other: int) -> bool:
-    errors = measured[first].error, measured[other].error
-    if None in errors:
-      return False
-    return values[other] - values[first] > BEYOND * math.hypot(*errors)
+    return values[other] - values[first] > noise(measured[first], measured[other])
 
   return frozenset({first} if all(leads(other) for other in values if other != first) else ())
+
+
+def noise(one: Cell, other: Cell) -> float:
+  """The difference of two means that chance alone makes in one of twenty pairs (Welch 1947).
+
+  Few runs say little of how far runs spread: of two groups of three, it is two to four combined
+  standard errors.
+  """
+  if one.error is None or other.error is None:
+    return math.inf
+  variance = one.error**2 + other.error**2
+  unsure = one.error**4 / one.freedom + other.error**4 / other.freedom
+  freedom = variance**2 / unsure if unsure else math.inf
+  return math.sqrt(variance) * float(scipy.special.stdtrit(freedom, (1 + CONFIDENCE) / 2))
 
 
 def plain_rows(groups: Groups, look: Callable[[Run], dict[str, Any]]) -> list[Row]:

@@ -267,7 +267,7 @@ def markdown(result: Result) -> str:
   if any(len(cell.values) > 1 for line in lines(result) for cell in line.cells):
     said += ' Every seed stands in brackets.'
   if any(any(line.best) for line in lines(result)):
-    said += ' Bold leads its column by more than noise explains.'
+    said += ' Bold leads by more than noise explains (Welch’s test, 95 %).'
   text += ['', said, '']
   text += [f'- {name}: `{row.protocol}`' for name, row in of if row.protocol]
   made = dict.fromkeys(entry.run.made_with for entry in result.entries if entry.run)
