@@ -111,10 +111,10 @@ def load(source: str, overrides: Sequence[str]) -> Study:
   require_values(config)
   folder = Path(source.partition(':')[0]).parent
   cells = tuple(cell for model in config.models for cell in cells_of(config, str(model), folder))
-  names = [cell.name for cell in cells]
+  names = [f'{c.name} {s.point or ""}'.rstrip() for c in cells for s in c.samplings]
   twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
   if twice:
-    raise UserError(f'the cell {twice[0]} is there twice: give each value of an axis once')
+    raise UserError(f'the cell {twice[0]} is there twice: give each point of the grid once')
   return Study(source, config, cells, tuple(overrides))
 
 
@@ -283,8 +283,8 @@ def written(fields: dict[str, Any]) -> tuple[str, ...]:
 def part(cells: Sequence[Cell], text: str) -> tuple[Cell, ...]:
   """The cells of a part K/N, of which all N together have each once.
 
-  In the order to run them: seed by seed, so that the whole grid is there as early as it can be. A
-  place of the grid goes to another part with each seed, for some places cost more than others.
+  In the order to run them: seed by seed, so that the whole grid is there early. A place of the grid
+  goes to another part with each seed, for some cost more than others.
 
   Raises:
     UserError: there is no such part.
@@ -295,4 +295,5 @@ def part(cells: Sequence[Cell], text: str) -> tuple[Cell, ...]:
     raise UserError(f'--part={text} must be K/N with K from 1 to N, as in --part=2/8')
   in_turn = sorted(cells, key=lambda cell: cell.seed)
   places = len(cells) // len({cell.seed for cell in cells})
-  return tuple(cell for k, cell in enumerate(in_turn) if sum(divmod(k, places)) % of == number - 1)
+  shift = int(places % of == 0)  # else the places shift by themselves
+  return tuple(c for k, c in enumerate(in_turn) if (k + k // places * shift) % of == number - 1)

@@ -1,6 +1,7 @@
 """A study's config becomes its cells, or is refused before anything runs, in one sentence."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,7 @@ STUDIES = sorted(
   path for path in (ROOT / 'experiments' / 'studies').glob('*.py') if path.name != 'common.py'
 )
 VAE = f'{ROOT}/experiments/vae.py'
+EDM = {'edm': {'experiment': f'{ROOT}/experiments/edm.py', 'overrides': {}}}
 FIELDS = {
   'title': 'Two sizes',
   'models': {'vae': {'experiment': VAE, 'overrides': {}}},
@@ -68,6 +70,9 @@ def test_parts_hold_each_cell_once(written: Written) -> None:
   parts = [plan.part(cells, f'{k}/4') for k in (1, 2, 3, 4)]
   assert sorted(cell.name for part in parts for cell in part) == sorted(c.name for c in cells)
   assert max(map(len, parts)) == 2
+  for of in range(1, 9):
+    sizes = [len(plan.part(cells, f'{k}/{of}')) for k in range(1, of + 1)]
+    assert (sum(sizes), max(sizes)) == (6, math.ceil(6 / of)), sizes
   halves = [plan.part(cells, f'{k}/2') for k in (1, 2)]  # no place of the grid is one part's alone
   assert [{cell.point['latent'] for cell in half} for half in halves] == [{2, 4}] * 2
 
@@ -81,16 +86,14 @@ def test_the_whole_grid_comes_before_its_next_seed(written: Written) -> None:
 
 def test_an_axis_bears_the_name_of_what_tells_its_values_apart(written: Written) -> None:
   samplers = {'inner': (0, 0, 5), 'name': ('ddim', 'heun', 'langevin'), 'rate': (0.0, 0.0, 0.1)}
-  edm = {'experiment': f'{ROOT}/experiments/edm.py', 'overrides': {}}
   axes = {'sampler': {'sampler': samplers}}
-  (cell, _) = plan.load(written(axes=axes, models={'edm': edm}, x='sampler'), ()).cells
+  (cell, _) = plan.load(written(axes=axes, models=EDM, x='sampler'), ()).cells
   assert [s.point['sampler'] for s in cell.samplings] == ['ddim', 'heun', 'langevin']
-  for inner, called in ((0, 'heun'), (3, '3 heun 0.0')):
-    beside = {'b': {'sampler': {'inner': inner, 'name': 'heun', 'rate': 0.0}}}
-    (cell, _) = plan.load(
-      written(axes=axes, models={'edm': edm}, x='sampler', besides=beside), ()
-    ).cells
-    assert cell.samplings[-1].point['sampler'] == called
+  beside = {'b': {'sampler': {'inner': 3, 'name': 'heun', 'rate': 0.0}}}
+  (cell, _) = plan.load(written(axes=axes, models=EDM, x='sampler', besides=beside), ()).cells
+  assert cell.samplings[-1].point['sampler'] == '3 heun 0.0'
+  on_grid = {'inner': 0, 'name': 'heun', 'rate': 0.0}
+  assert plan.label_beside('sampler', samplers, on_grid) == 'heun'
 
 
 @pytest.mark.parametrize(
@@ -181,6 +184,18 @@ def test_raw_parameters_are_looked_at_for_numbers_of_theirs(
     ({'numbers': ()}, 'the study has no numbers'),
     ({'x': 'laten'}, "Did you mean 'latent'"),
     ({'log': ('fid_classifer',)}, "Did you mean 'fid_classifier'"),
+    (
+      {'models': EDM, 'axes': {'steps': {'sampler': {'steps': (5, 5)}}}},
+      "edm-seed0 {'steps': '5'} is there twice",
+    ),
+    (
+      {
+        'models': EDM,
+        'axes': {'steps': {'sampler': {'steps': (5, 9)}}},
+        'besides': {'b': {'sampler': {'steps': 9}}},
+      },
+      "edm-seed0 {'steps': 9} is there twice",
+    ),
     ({'besides': {'b': {'sampler': {'steps': 9}}}}, "besides has a point of ['sampler.steps']"),
     ({'extra': 1}, "unknown field 'extra' of a study"),
     ({'seeds': 3}, "a study has a field 'seeds', of type tuple"),
