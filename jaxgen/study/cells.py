@@ -95,7 +95,7 @@ def seconds(study: Path, cell: Cell) -> float:
 def estimate(study: Path, cells: Sequence[Cell], left: Sequence[Cell]) -> float:
   """Seconds that the cells that are left may take: as other seeds, the model's others, or any."""
   records = [(cell, read_json(places(study, cell).notes / RECORD, [])) for cell in cells]
-  took = [(cell, record['seconds']) for cell, record in records if record.get('exit_code') == 0]
+  took = [(cell, seconds(study, cell)) for cell, record in records if record.get('exit_code') == 0]
 
   def alike(cell: Cell) -> list[float]:
     same = [s for other, s in took if (other.model, other.point) == (cell.model, cell.point)]
@@ -143,11 +143,17 @@ def run(study: Path, cell: Cell, stop: Stop) -> str:
   process = CONTEXT.Process(target=child, args=(str(where.output), lines))
   process.start()
   stop.running = process
-  while process.exitcode is None:
-    process.join(LOOK)
-    if process.exitcode is None:
-      print(f'  {cell.words}: {last_line(where.output)}', flush=True)
-  stop.running = None
+  if stop.number:  # asked while it was starting
+    process.terminate()
+  try:
+    while process.exitcode is None:
+      process.join(LOOK)
+      if process.exitcode is None:
+        print(f'  {cell.words}: {last_line(where.output)}', flush=True)
+  finally:  # should the console be gone: nothing trains on without the lock of its cell
+    stop.running = None
+    process.terminate()
+    process.join()
   reason = '' if process.exitcode == 0 or stop.number else why(where.output, said, process.exitcode)
   record = {
     'command_lines': [['python', '-m', 'jaxgen.main', *line] for line in lines],
