@@ -46,11 +46,15 @@ def claim(workdir: Path, wait: bool = False) -> Iterator[None]:
   with lock:
     try:
       fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError as error:
+    except BlockingIOError as error:
       lock.seek(0)
       raise UserError(
         f'workdir {workdir} is in use by {lock.read() or "another process"}: wait for it, stop it, '
         'or choose another --workdir'
+      ) from error
+    except OSError as error:
+      raise UserError(
+        f'cannot lock workdir {workdir}: {error.strerror}; choose one on a file system with locks'
       ) from error
     lock.truncate(0)
     lock.write(f'process {os.getpid()} on {socket.gethostname()}')
