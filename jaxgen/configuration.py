@@ -185,25 +185,32 @@ def agree(config: ml_collections.ConfigDict, workdir: Path, trained: bool = Fals
   """
   if not (workdir / FILE).exists():
     return
+  different = differences(config, workdir, trained)
+  if different:
+    more = len(different) - SHOWN
+    raise UserError(
+      f'{workdir} holds a run with another config:\n'
+      + '\n'.join(f'  {field}' for field in different[:SHOWN])
+      + (f'\n  and {more} more' if more > 0 else '')
+      + '\nUse another --workdir, or the config of that run.'
+    )
+
+
+def differences(
+  config: ml_collections.ConfigDict, workdir: Path, trained: bool = False
+) -> list[str]:
+  """The fields in which a config parts from the run in a workdir, as `agree` sees it."""
   saved, wanted = (dict(flatten(c.to_dict())) for c in (read(workdir), config))
   free = FREE + (('num_steps',) if extends(saved, wanted) else ()) + ('seed',) * trained
 
   def shared(name: str) -> bool:
     return name in saved and name in wanted
 
-  different = [
-    f'  {name}: {saved.get(name)!r} there, {wanted.get(name)!r} now'
+  return [
+    f'{name}: {saved.get(name)!r} there, {wanted.get(name)!r} now'
     for name in sorted(saved.keys() | wanted.keys(), key=lambda name: (not shared(name), name))
     if saved.get(name) != wanted.get(name) and not name.startswith(free)
   ]
-  if different:
-    more = len(different) - SHOWN
-    raise UserError(
-      f'{workdir} holds a run with another config:\n'
-      + '\n'.join(different[:SHOWN])
-      + (f'\n  and {more} more' if more > 0 else '')
-      + '\nUse another --workdir, or the config of that run.'
-    )
 
 
 def save(config: ml_collections.ConfigDict, workdir: Path) -> None:

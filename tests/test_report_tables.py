@@ -12,7 +12,6 @@ from jaxgen.report import groups, runs, tables
 
 from .test_report import FID, made, text, workdir
 
-
 REAL = tables.Cell()  # of no real images
 
 

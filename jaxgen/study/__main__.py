@@ -16,7 +16,7 @@ from jaxgen import commands
 from jaxgen.errors import UserError
 from jaxgen.images import write_whole
 from jaxgen.progress import clock
-from jaxgen.study import cells, plan, results
+from jaxgen.study import cells, plan, results, table
 from jaxgen.study.cells import FINISHED, Stop
 from jaxgen.study.page import page
 from jaxgen.study.picture import picture
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.slurm or options.jobs is not None:
       raise UserError('--jobs and --slurm are for --launcher=slurm, which is missing')
     if options.report_only:
-      return report(study, workdir)
+      return report(study, workdir, mine)
     with claim(workdir / 'parts' / options.part.replace('/', '-of-')):
       return run(study, workdir, mine)
   except UserError as error:
@@ -143,7 +143,7 @@ def run(study: Study, workdir: Path, mine: Sequence[Cell]) -> int:
       file=sys.stderr,
     )
     return 128 + stop.number
-  return report(study, workdir)
+  return report(study, workdir, mine)
 
 
 def one(
@@ -169,23 +169,23 @@ def one(
     print(f'{place} {cell.words}: left to the other process: {error}', flush=True)
 
 
-def report(study: Study, workdir: Path) -> int:
-  """Writes study.json, study.md, study.html and study.png; returns 1 where cells have failed."""
+def report(study: Study, workdir: Path, mine: Sequence[Cell]) -> int:
+  """Writes study.json, study.md, study.html and study.png; returns 1 where cells of mine failed."""
   # One part after the other, so that the last to write has seen what all have found.
   with claim(workdir / 'parts' / 'report', wait=True):
     found = results.collect(study, workdir)
     write_whole(workdir / results.FILE, json.dumps(results.as_json(found), indent=2).encode())
-    write_whole(workdir / 'study.md', results.markdown(found).encode())
+    write_whole(workdir / 'study.md', table.markdown(found).encode())
     drawn = picture(found)
     if drawn:
       write_whole(workdir / 'study.png', drawn)
     write_whole(workdir / 'study.html', page(found, drawn).encode())
   done = sum(entry.status == FINISHED for entry in found.cells)
   print(f'{done} of {len(found.cells)} cells: {workdir / "study.html"}, study.md, study.json')
-  failed = [entry for entry in found.cells if entry.status == cells.FAILED]
+  failed = [e for e in found.cells if e.status == cells.FAILED and e.cell in mine]
   if failed:
     print(
-      f'jaxgen: {len(failed)} of {len(found.cells)} cells failed, {failed[0].cell.name} first: '
+      f'jaxgen: {len(failed)} of {len(mine)} cells failed, {failed[0].cell.name} first: '
       f'{failed[0].reason}\nThe same command tries them again.',
       file=sys.stderr,
     )

@@ -5,7 +5,7 @@ from typing import Any
 from jaxgen.report import page as report
 from jaxgen.report.plots import Plot, Series, sweep
 from jaxgen.report.tables import Row
-from jaxgen.study import results
+from jaxgen.study import results, table
 from jaxgen.study.plan import MODEL, Point
 from jaxgen.study.results import Entry, Result
 
@@ -18,7 +18,7 @@ def page(result: Result, picture: bytes | None) -> str:
     picture: of all groups' samples, a PNG file.
   """
   config = result.study.config
-  columns = results.columns(result)
+  columns = table.columns(result)
   lead: dict[str, Any] = {
     'title': config.title,
     'source': result.study.source,
@@ -26,9 +26,9 @@ def page(result: Result, picture: bytes | None) -> str:
     'columns': [(row.name, row.protocol, row.real.text) for _, row in columns],
     'lines': [
       (line.name, line.missing, list(zip(line.cells, line.best, strict=True)))
-      for line in results.lines(result)
+      for line in table.lines(result)
     ],
-    'of_seeds': results.of_seeds,
+    'of_seeds': table.of_seeds,
     'picture': picture,
     'command': result.study.command,
   }

@@ -1,4 +1,4 @@
-"""What the cells of a study have found: for JSON, and as a table in Markdown."""
+"""What the cells of a study have found, and as JSON."""
 
 import json
 from collections.abc import Sequence
@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 from jaxgen import configuration
 from jaxgen.errors import UserError
 from jaxgen.fields import flatten
-from jaxgen.report import tables
 from jaxgen.report.groups import Groups
 from jaxgen.report.runs import Run, as_dict, read
 from jaxgen.report.tables import Row, cost, plain_rows, score_rows
@@ -19,6 +18,7 @@ from jaxgen.version import __version__
 FILE = 'study.json'
 # Of a study's config; the others may change in a folder: what is shown.
 COMPUTED = 'models', 'overrides', 'axes', 'besides'
+PLACES = {'raw': 'Raw parameters', 'train': 'Training split'}  # of a number, if not the usual ones
 
 
 class Entry(NamedTuple):
@@ -84,7 +84,8 @@ def collect(study: Study, workdir: Path) -> Result:
     if entry.status == cells.FAILED
   ]
   still = [entry.cell.name for entry in result.cells if entry.status == cells.OPEN]
-  problems += [f'not run yet: {", ".join(still)}'] if still else []
+  problems += [f'not finished: {", ".join(still)}'] if still else []
+  problems += trained_otherwise(workdir, result.cells)
   if result.runs:
     problems += [f'no run has the number {name!r}' for name, found in rows.items() if not found]
   return result._replace(rows=rows, problems=problems)
@@ -108,6 +109,16 @@ def entries_of(study: Study, workdir: Path, cell: Cell) -> list[Entry]:
   return found
 
 
+def trained_otherwise(workdir: Path, entries: Sequence[Entry]) -> list[str]:
+  """Which runs were trained with another config than their experiment's file has now."""
+  found: dict[str, list[str]] = {}
+  for entry in entries:
+    there = cells.places(workdir, entry.cell).workdir
+    if entry.run and (fields := configuration.differences(entry.cell.config, there)):
+      found.setdefault(', '.join(fields), []).append(entry.cell.name)
+  return [f'of another config, {fields}: {", ".join(names)}' for fields, names in found.items()]
+
+
 def words(study: Study, point: Point) -> str:
   """A point as the name of a group."""
   model = [str(point[MODEL])] if len(study.config.models) > 1 or len(point) == 1 else []
@@ -127,7 +138,9 @@ def rows_of(name: str, groups: Groups) -> list[Row]:
     known = cost(run) | as_dict(run.evaluation.get(which))
     return {metric: known[metric]} if metric in known else {}
 
-  return scores or plain_rows(groups, plain)
+  said = ''.join(f'{PLACES[part]}: ' for part in place if part in PLACES)
+  rows = scores or plain_rows(groups, plain)
+  return [row._replace(name=said + row.name) for row in rows]
 
 
 def opening(study: Study) -> dict[str, Any]:
@@ -217,71 +230,3 @@ def described(entry: Entry) -> dict[str, Any]:
     return found
   kept = ('step', 'checkpoint_sha256', 'parameters_sha256', 'ema_sha256', 'sampler')
   return found | {name: run.evaluation.get(name) for name in kept} | {'cost': cost(run)}
-
-
-class Line(NamedTuple):
-  """A group in a table: its name, what is missing of it, and a cell for each column."""
-
-  name: str
-  missing: str
-  cells: list[tables.Cell]
-  best: list[bool]
-
-
-def columns(result: Result) -> list[tuple[str, Row]]:
-  """The columns of a table: a number, and what it came to under one protocol."""
-  return [(name, row) for name, rows in result.rows.items() for row in rows]
-
-
-def lines(result: Result) -> list[Line]:
-  """The lines of a table: a group each, also of those without any run."""
-  places = {name: place for place, name in enumerate(result.runs)}
-  rows = [row for _, row in columns(result)]
-  found = []
-  for name, entries in result.groups.items():
-    lost, place = sum(entry.run is None for entry in entries), places.get(name)
-    missing = f'{lost} of {len(entries)} seeds missing' if lost else ''
-    there = [tables.Cell() if place is None else row.cells[place] for row in rows]
-    found.append(Line(name, missing, there, [place in row.best for row in rows]))
-  return found
-
-
-def markdown(result: Result) -> str:
-  """The table: a line for each group, every seed beside its mean."""
-  of = columns(result)
-  text = [f'# {result.study.config.title}', '']
-  text += [f'- {problem}' for problem in result.problems] + [''] * bool(result.problems)
-  text.append(table_line(['', *(f'{name} {tables.arrow(name)}'.rstrip() for name, _ in of)]))
-  text.append('|---' * (len(of) + 1) + '|')
-  for line in lines(result):
-    name = f'{line.name} ({line.missing})' if line.missing else line.name
-    shown = [
-      f'**{c.text}**' if best else c.text for c, best in zip(line.cells, line.best, strict=True)
-    ]
-    seeds = [of_seeds(cell) for cell in line.cells]
-    text.append(table_line([name, *map(' '.join, zip(shown, seeds, strict=True))]))
-  if any(row.real.value is not None for _, row in of):
-    text.append(table_line(['real images', *(row.real.text for _, row in of)]))
-  spreads = dict.fromkeys(c.spread_is for line in lines(result) for c in line.cells if c.spread_is)
-  said = f'± is the {" or ".join(spreads)}.' if spreads else ''
-  if any(len(cell.values) > 1 for line in lines(result) for cell in line.cells):
-    said += ' Every seed stands in brackets.'
-  if any(any(line.best) for line in lines(result)):
-    said += ' Bold leads by more than noise explains (Welch’s test, 95 %).'
-  text += ['', said, '']
-  text += [f'- {name}: `{row.protocol}`' for name, row in of if row.protocol]
-  made = dict.fromkeys(entry.run.made_with for entry in result.entries if entry.run)
-  text += ['', f'`{result.study.command}`', *(f'\n{words}' for words in made)]
-  return '\n'.join(text) + '\n'
-
-
-def table_line(parts: Sequence[str]) -> str:
-  """A line of a table in Markdown."""
-  return f'| {" | ".join(part.strip() for part in parts)} |'
-
-
-def of_seeds(cell: tables.Cell) -> str:
-  """Every seed's value in brackets, where there are several."""
-  if len(cell.values) < 2:
-    return ''
-  return f'({", ".join("–" if v is None else tables.Cell(v).text for v in cell.values)})'

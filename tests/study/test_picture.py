@@ -14,7 +14,7 @@ from jaxgen import images
 from jaxgen.evaluation.protocol import Number
 from jaxgen.inference import beside
 from jaxgen.report import runs
-from jaxgen.study import results
+from jaxgen.study import results, table
 from jaxgen.study.cells import FINISHED
 from jaxgen.study.page import line_name, page
 from jaxgen.study.picture import GAP, LARGEST, LINE, caption, columns, picture
@@ -93,6 +93,22 @@ def test_words_are_shown_without_their_axis(point: dict[str, object], shown: str
   group = ' '.join(f'{axis}={value}' for axis, value in point.items())
   entry = Entry(None, {MODEL: 'gan'} | point, FINISHED, '', 1.0, None)
   assert caption(Result(None, [entry], {group: [entry]}, {}, []), group) == shown
+
+
+def test_a_number_says_where_it_is_of(
+  study: Callable[[dict[str, bytes]], Result], tmp_path: Path
+) -> None:
+  result = study({'first': sheet(noise(2), noise(2))})
+  path = tmp_path / 'run' / 'evaluation.json'
+  evaluation = json.loads(path.read_text())
+  path.write_text(json.dumps(evaluation | {'raw_scores': evaluation['ema_scores']}))
+  names = 'fid_classifier', 'raw/fid_classifier'
+  rows = {name: results.rows_of(name, {'first': runs.read(path.parent)}) for name in names}
+  assert [row.name for (row,) in rows.values()] == [
+    'Fréchet distance ↓', 'Raw parameters: Fréchet distance ↓'
+  ]  # fmt: skip
+  text = table.markdown(result._replace(rows=rows))
+  assert '|  | fid_classifier ↓ | raw/fid_classifier ↓ |' in text
 
 
 @pytest.mark.parametrize('side', [8, 28, 64])

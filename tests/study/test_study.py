@@ -178,6 +178,26 @@ def half(made: Made, tmp_path: Path) -> tuple[list[str], Path]:
   return arguments, folder
 
 
+def test_the_failure_of_another_part_is_not_this_ones(
+  made: Made, capsys: pytest.CaptureFixture[str]
+) -> None:
+  assert main([*made.arguments, '--part=2/4']) == 0  # 1/4 and 3/4 have the rate that diverges
+  said = capsys.readouterr()
+  assert '2 of 4 cells: ' in said.out
+  assert not said.err
+
+
+def test_a_run_of_another_config_than_its_file_has_now_is_named(
+  half: tuple[list[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+  arguments, folder = half
+  path = folder / 'runs' / 'vae-rate0.001-seed1' / 'config.json'
+  path.write_text(path.read_text().replace('"latent": 8', '"latent": 9'))
+  assert main([*arguments, '--report_only']) == 0
+  problem = 'of another config, objective.latent: 9 there, 8 now: vae-rate0.001-seed1'
+  assert f'- {problem}\n' in (folder / 'study.md').read_text()
+
+
 def test_what_is_finished_is_not_run_again(
   half: tuple[list[str], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -207,7 +227,7 @@ def test_two_processes_take_no_cell_and_no_part_twice(
   said = capsys.readouterr().out
   assert f'left to the other process: workdir {folder}/cells/{name} is in use by process' in said
   assert '1 of 2 cells' in said
-  assert f'not run yet: {name}' in (folder / 'study.md').read_text()
+  assert f'not finished: {name}' in (folder / 'study.md').read_text()
   with claim(folder / 'parts' / '1-of-1'):
     assert main(arguments) == 2
   assert 'is in use by process' in capsys.readouterr().err
@@ -229,7 +249,7 @@ def test_parts_that_end_together_write_the_table_one_after_the_other(
     assert not (folder / 'study.md').exists()
     evaluation.write_bytes(found)  # as that other part has, which the second now sees
   second.join(60)
-  assert 'not run yet' not in (folder / 'study.md').read_text()
+  assert 'not finished' not in (folder / 'study.md').read_text()
 
 
 def interrupted(arguments: list[str], output: Path, text: str) -> int:
@@ -264,4 +284,4 @@ def test_ctrl_c_loses_nothing_and_the_same_command_resumes(
   assert interrupted(arguments, output, f'Resuming from step {step} of') == 130
   assert sorted(path.name for path in (folder / 'runs').iterdir()) == [name]
   assert main([*arguments, '--report_only']) == 0  # it has not failed, it is not finished
-  assert 'not run yet: vae-rate0.0001-seed0' in (folder / 'study.md').read_text()
+  assert 'not finished: vae-rate0.0001-seed0' in (folder / 'study.md').read_text()
