@@ -2,11 +2,12 @@
 
 The error in the deviation of Gaussian samples falls as N^-k in the number of steps: k = 1 for Euler
 and Maruyama's, ancestral and DDIM steps, 2 for Heun's (Karras et al. 2022), DPM-Solver++(2S) and
-(2M) (Lu et al. 2022, thm. 3.2 and sec. 4.2; 2M takes one evaluation a step, the other two take
-two), 3 for DPM-Solver-3 (Lu et al. 2022 DPM-Solver, alg. 2), which takes three, and UniPC (Zhao et
-al. 2023, sec. 3), which takes one. With Gaussian data every step is linear, so that the deviation
-is followed without any randomness, from sigma = 10 to 0.1 on steps even in log-SNR, on the VP path
-and on EDM's.
+(2M) (Lu et al. 2022 DPM-Solver++, sec. 4; 2M takes one evaluation a step, the other two take two),
+3 for DPM-Solver-3 (Lu et al. 2022 DPM-Solver, thm. 3.2), which takes three, and UniPC (Zhao et al.
+2023, sec. 3), which takes one. With Gaussian data every step is linear, so that the
+deviation is followed without any randomness, from sigma = 10 to 0.1 on steps even in log-SNR, on
+the VP path and on EDM's. On one such grid all but Euler and Maruyama's steps are the same map of
+x_t / a whatever the path, and their orders must be equal on both.
 """
 
 from typing import Any
