@@ -95,6 +95,9 @@ def test_slope_is_that_of_a_regression() -> None:
   known = stats.linregress(np.log(x), np.log(y))
   assert estimates.slope(x, y) == pytest.approx((known.slope, known.stderr))
   many = x[None] ** -0.7 * np.exp(0.1 * generator.normal(size=(400, 5)))
+  given = estimates.slope(x, many[0], 0.1 * many[0])
+  assert given.value == estimates.slope(x, many[0]).value
+  assert given.error == pytest.approx(0.1 / np.log(x).std() / np.sqrt(5))
   value, error = estimates.mean_slope(x, many)
   assert value == pytest.approx(-0.7, abs=4 * error)
   assert error == pytest.approx(0.1 / np.log(x).std() / np.sqrt(5 * 400), rel=0.15)

@@ -66,12 +66,13 @@ def claim(full: bool) -> Claim:
         f'Fréchet distance of two sets of {n} of one law',
         leading(n),
         *found[-1],
-        leading(n) * 1.5 * D / n,
+        leading(n) * 0.5 * D / n,
         'of the next order, D / N of it',
       )
     )
   note = 'the next order bends it'
-  rows.append(Row('its slope in N', -1.0, *slope(counts, [f.value for f in found]), 0.03, note))
+  rate = slope(counts, [f.value for f in found], [f.error for f in found])
+  rows.append(Row('its slope in N', -1.0, *rate, 0.01, note))
   kernels = {True: [], False: []}
   for n in (10, 100):
     for same, name in ((True, 'of one law'), (False, 'of two laws')):

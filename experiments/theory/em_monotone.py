@@ -99,7 +99,7 @@ def claim(full: bool) -> Claim:
     )
     share = missing(theta, jnp.asarray(data))
     note = 'above it the second eigenvalue, and below it the end of the run, still show'
-    rows.append(Row(f'rate of convergence, {name}', share, float(rate), 0.0, 2e-3, note))
+    rows.append(Row(f'rate of convergence, {name}', share, float(rate), 0.0, 1e-4, note))
     t = np.arange(0, min(len(error), 4 * window[-1] // 3), 1)
     anchor = window[len(window) // 2]
     lines[name] = t, error[t], error[anchor] * share ** (t - anchor)

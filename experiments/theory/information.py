@@ -2,9 +2,9 @@
 
 d I(x_0; x_t) / d snr = mmse / 2 nats, where snr = a^2 / s^2 and mmse is the least squared error of
 x_0 (Guo et al. 2005, thm. 1): the loss that VDM integrates over the log-SNR (Kingma et al. 2021,
-eq. 17), (snr / 2) mmse, has no more area than that. Predicted: differences of entropies of the
-noisy mixture, by quadrature, and log(1 + snr c^2) / 2 of a Gaussian. Measured: the error of the
-posterior mean on samples, at log-SNRs drawn evenly.
+eq. 17), (snr / 2) mmse, has between two log-SNRs the area that is learned of x_0 there. Predicted:
+differences of entropies of the noisy mixture, by quadrature, and log(1 + snr c^2) / 2 of a
+Gaussian. Measured: the error of the posterior mean on samples, at log-SNRs drawn evenly.
 """
 
 from itertools import pairwise
@@ -19,7 +19,8 @@ from jaxgen.theory.claims import Claim, Row, Sketch
 from jaxgen.theory.estimates import Estimate, mean
 from jaxgen.theory.mixtures import PAIR, Mixture, denoise
 
-ONE = Mixture(np.array([1.0]), np.array([[0.3]]), np.array([0.6162]))
+C = 0.6162  # the deviation of a Gaussian's data
+ONE = Mixture(np.array([1.0]), np.array([[0.3]]), np.array([C]))
 LOW, HIGH = -8.0, 8.0  # log-SNR
 
 
@@ -66,7 +67,7 @@ def area(law: Mixture, low: float, high: float, count: int, seed: int) -> Estima
 
 def claim(full: bool) -> Claim:
   count, rows = 2_000_000 if full else 100_000, []
-  known = 0.5 * (np.log1p(np.exp(HIGH) * 0.6162**2) - np.log1p(np.exp(LOW) * 0.6162**2))
+  known = 0.5 * (np.log1p(np.exp(HIGH) * C**2) - np.log1p(np.exp(LOW) * C**2))
   rows.append(
     Row(
       'area of the loss, a Gaussian, log-SNR from -8 to 8, nats',

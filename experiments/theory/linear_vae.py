@@ -107,7 +107,7 @@ def likelihoods() -> list[Row]:
   for beta, k in ((1.5, 2), (2.0, 2), (2.0, 1)):
     params, _ = trained(k, beta)
     known, found = L[k:].sum() / (D - beta * k), float(np.exp(params['log_s2']))
-    rows.append(Row(f's2 learned with beta = {beta:g} and {k} codes', known, found, 0.0, 1e-3))
+    rows.append(Row(f's2 learned with beta = {beta:g} and {k} codes', known, found, 0.0, 1e-5))
   return rows
 
 
@@ -123,9 +123,9 @@ def claim(full: bool) -> Claim:
     if np.isclose(limit, 1.2):
       for i in np.flatnonzero(alive):
         known = 0.5 * np.log(L[i] / limit), 1.0 - limit / L[i]
-        rows.append(Row(f'KL of code {i + 1}, {where}, nats', known[0], kl[i], 0.0, 1e-3))
+        rows.append(Row(f'KL of code {i + 1}, {where}, nats', known[0], kl[i], 0.0, 1e-5))
         name = f'variance of the means of code {i + 1}, {where}'
-        rows.append(Row(name, known[1], variances[i], 0.0, 1e-3))
+        rows.append(Row(name, known[1], variances[i], 0.0, 1e-5))
   grid, name = np.geomspace(0.12, 6.0, 400), 'eigenvalues above beta s2'
   sketch = Sketch(
     'beta s2',

@@ -1,6 +1,6 @@
 """K samples: the bound's variance falls as 1 / K, IWAE's gap too
 
-The mean over K samples of the ELBO's likelihood term has a K-th of its variance and the same mean.
+The mean over K samples of the ELBO's likelihood term has a K-th of its variance.
 The importance-weighted bound L_K = E log mean_k w_k rises with K to log p(x) (Burda et al. 2016,
 thm. 1), with a gap of mu_2 / 2K - (mu_3 / 3 - 3 mu_2^2 / 4) / K^2 + ..., mu_i the central moments
 of w / p(x) (Domke & Sheldon 2018, thm. 3; Nowozin 2018, prop. 1).

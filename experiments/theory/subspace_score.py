@@ -7,7 +7,7 @@ and one that points back to the subspace (Chen et al. 2023, lemma 1). The latter
 ratio that goes as 1 / h.
 
 Predicted from p dimensions, by responsibilities. Measured in D dimensions: automatic derivatives of
-the log-density of x_t, by the dense covariances of the mixture's parts, without any knowledge of A.
+the log-density of x_t, by the dense covariances of the mixture's parts, without the split.
 """
 
 import jax

@@ -30,14 +30,18 @@ def variance(draws: ArrayLike) -> Estimate:
   return Estimate(found.value * draws.size / (draws.size - 1), found.error)
 
 
-def slope(x: ArrayLike, y: ArrayLike) -> Estimate:
-  """Of the straight line through log y over log x (N,); its error is that of the residuals."""
-  x, y = np.log(np.asarray(x, np.float64)), np.log(np.asarray(y, np.float64))
-  x, y = x - x.mean(), y - y.mean()
+def slope(x: ArrayLike, y: ArrayLike, errors: ArrayLike | None = None) -> Estimate:
+  """Of the straight line through log y over log x (N,), with the error that those of y give it.
+
+  Where they are not known, it is that of the residuals.
+  """
+  x, y = np.log(np.asarray(x, np.float64)), np.asarray(y, np.float64)
+  shares = None if errors is None else np.asarray(errors) / y  # errors of log y
+  x, y = x - x.mean(), np.log(y) - np.log(y).mean()
   found = (x @ y) / (x @ x)
-  return Estimate(
-    float(found), float(np.sqrt(np.sum((y - found * x) ** 2) / (len(x) - 2) / (x @ x)))
-  )
+  if shares is None:
+    shares = np.sqrt(np.sum((y - found * x) ** 2) / (len(x) - 2))
+  return Estimate(float(found), float(np.linalg.norm(shares * x) / (x @ x)))
 
 
 def mean_slope(x: ArrayLike, y: ArrayLike) -> Estimate:

@@ -70,7 +70,7 @@ def reading() -> str:
   return (
     f'A row agrees where both numbers differ by at most {ERRORS:.0f} standard errors of the '
     'measurement plus the tolerance in brackets behind the prediction, which covers rounding or '
-    'what the note names. A measurement without ± has no randomness in it.'
+    'what the note names. A measurement without ± has no randomness, or is held to a bound.'
   )
 
 
