@@ -4,7 +4,7 @@ A student report of 2023 (An Zhang and Xinwei Zhang, sec. 3) says that the class
 samples grow less even the more steps its discriminator takes; by eye, without a number or an
 optimizer. Here are Adam without momentum as in gan.py (rate 5e-4, b1 = 0, b2 = 0.99), and as DCGAN
 had it (2e-4, 0.5, 0.999). Every cell makes as many updates of the generator, with 64 images a
-critic step. Digits: 18 runs of half a minute to two. MNIST: 18 runs of two to five minutes.
+critic step. Digits: 18 runs of half a minute to two. MNIST: 18 runs of two to eight minutes.
 """
 
 import ml_collections

@@ -3,7 +3,7 @@
 Mescheder et al. (2018) show on the Dirac-GAN that a gradient penalty at real images, and not the
 loss, makes a game converge; the claims `dirac_gan` of experiments/theory measure that. Here are
 real players. A loss that has no best critic without a constraint is refused, and its cell says so.
-Digits: 75 runs of twenty seconds. MNIST: 75 runs of 4 minutes, three hours.
+Digits: 75 runs of twenty seconds. MNIST: 75 runs of 4 minutes, two hours and a half.
 """
 
 import ml_collections

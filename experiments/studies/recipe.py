@@ -1,6 +1,6 @@
 """Learning rate and batch of EDM at one number of images, the ablation behind edm.py's settings.
 
-Digits: 18 runs of a minute. MNIST: 18 runs of twenty minutes, six hours on two CPU cores.
+Digits: 18 runs of a minute. MNIST: 18 runs of twenty minutes, three hours on two CPU cores.
 """
 
 import ml_collections

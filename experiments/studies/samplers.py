@@ -5,7 +5,7 @@ One training run for each seed; samplers and steps need no training of their own
 here all samplers share that grid, and what a step costs is along the plot.
 Beside the grid stand a thousand ancestral steps, with which few good ones are to be compared.
 Digits: 3 runs of three minutes, and 99 sets of samples of five seconds to four minutes. MNIST: 3
-runs of twenty minutes, and 99 sets of half a minute to fifty, seven hours on two CPU cores.
+runs of twenty minutes, and 99 sets of half a minute to twenty, two hours on two CPU cores.
 """
 
 import ml_collections
