@@ -43,7 +43,7 @@ UPDATES_PER_SECOND = {
   'mean_flow': 4.6,
   'ncsn': 5.9,
   'non_amortized': 200,
-  'nvae': 7.3,
+  'nvae': 11.8,
   'pix2pix': 3.9,
   'pixelcnn': 1.3,
   'probabilistic_pca': 220,
