@@ -201,7 +201,10 @@ def test_numbers_of_two_protocols_never_share_a_row(
   ]
   found = groups.group([run for path in workdirs for run in runs.read(path)])
   rows = [r for r in tables.score_rows(found, 'ema', 'test') if r.protocol.startswith('fid')]
-  assert [[cell.value for cell in row.cells] for row in rows] == [[1.0, None], [None, 2.0]]
+  assert [[summary.value for summary in row.summaries] for row in rows] == [
+    [1.0, None],
+    [None, 2.0],
+  ]
   assert [row.best for row in rows] == [set(), set()]
   assert len({row.protocol for row in rows}) == 2
 

@@ -9,14 +9,15 @@ import scipy.stats
 
 from jaxgen.evaluation.protocol import Number
 from jaxgen.report import groups, runs, tables
+from jaxgen.report.summaries import Summary, summarise
 
 from .test_report import FID, made, text, workdir
 
-REAL = tables.Cell()  # of no real images
+REAL = Summary()  # of no real images
 
 
-def cells(*pairs: tuple[float, float | None]) -> list[tables.Cell]:
-  return [tables.Cell(value, error, error=error) for value, error in pairs]
+def summaries(*pairs: tuple[float, float | None]) -> list[Summary]:
+  return [Summary(value, error, error=error) for value, error in pairs]
 
 
 @pytest.mark.parametrize(
@@ -41,7 +42,7 @@ def cells(*pairs: tuple[float, float | None]) -> list[tables.Cell]:
 def test_bold_is_what_noise_cannot_explain(
   metric: str, values: list[Any], real: tuple[float, float], places: set[int]
 ) -> None:
-  assert tables.best(metric, cells(*values), *cells(real)) == places
+  assert tables.best(metric, summaries(*values), *summaries(real)) == places
 
 
 @pytest.mark.parametrize(
@@ -54,7 +55,7 @@ def test_noise_between_groups_of_runs_is_that_of_welchs_test(
   """Bold where scipy's own test says that chance makes such a lead in less than one of twenty."""
   for shift in range(0, 60, 4):
     values = (better, tuple(value + shift for value in worse))
-    found = tables.best('fid_pixels', [tables.summarise([[v] for v in of]) for of in values], REAL)
+    found = tables.best('fid_pixels', [summarise([[v] for v in of]) for of in values], REAL)
     p = scipy.stats.ttest_ind(*values, equal_var=False).pvalue if len(worse) > 1 else 1.0
     assert found == ({0} if p < 0.05 else set()), (shift, p)
 
@@ -86,7 +87,7 @@ def test_means_of_two_definitions_share_no_row(tmp_path: Path) -> None:
   ]
   found = groups.group([run for path in folders for run in runs.read(path)])
   rows = tables.plain_rows(found, lambda run: run.evaluation['ema'])
-  assert [[cell.value is not None for cell in row.cells] for row in rows] == [
+  assert [[summary.value is not None for summary in row.summaries] for row in rows] == [
     [place == row for place in range(6)] if row < 4 else [False] * 4 + [True] * 2
     for row in range(5)
   ]
@@ -117,10 +118,10 @@ def test_errors_of_translations_of_other_pairs_share_no_row(tmp_path: Path) -> N
 
 
 def test_equal_values_spread_by_nothing_and_no_products_are_a_dash(tmp_path: Path) -> None:
-  assert tables.summarise([[0.1], [0.1], [0.1]]).text == '0.1 ± 0'
-  assert tables.Cell(0.9997, 1e-17).text == '0.9997 ± 0'
-  assert tables.Cell(0.00045, 0.00012).text == '0.00045 ± 0.00012'
-  assert tables.Cell(0.0, 0.0).text == '0 ± 0'
+  assert summarise([[0.1], [0.1], [0.1]]).text == '0.1 ± 0'
+  assert Summary(0.9997, 1e-17).text == '0.9997 ± 0'
+  assert Summary(0.00045, 0.00012).text == '0.00045 ± 0.00012'
+  assert Summary(0.0, 0.0).text == '0 ± 0'
   run = workdir(tmp_path / 'run')
   with (run / 'metrics.jsonl').open('a') as file:
     file.write(json.dumps({'step': 20, 'model_flops_utilization': 0.0}) + '\n')
@@ -128,9 +129,9 @@ def test_equal_values_spread_by_nothing_and_no_products_are_a_dash(tmp_path: Pat
 
 
 def test_the_error_of_a_mean_is_no_less_than_its_samples_give() -> None:
-  one = tables.summarise([[10.0]], 0.5)
+  one = summarise([[10.0]], 0.5)
   assert (one.spread, one.error) == (0.5, 0.5)
-  runs = tables.summarise([[10.0], [14.0]], 0.5)
+  runs = summarise([[10.0], [14.0]], 0.5)
   assert (runs.of, runs.error) == ('2 runs', pytest.approx(2.0))
-  sets = tables.summarise([[10.0, 10.0, 10.0, 10.0]], 0.5)
+  sets = summarise([[10.0, 10.0, 10.0, 10.0]], 0.5)
   assert (sets.of, sets.spread, sets.error) == ('4 sets', 0.0, pytest.approx(0.25))

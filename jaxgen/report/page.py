@@ -18,7 +18,8 @@ from jaxgen.report.plots import (
   histogram,
 )
 from jaxgen.report.runs import Run, as_dict
-from jaxgen.report.tables import Cell, numbers, tables
+from jaxgen.report.summaries import Summary
+from jaxgen.report.tables import numbers, tables
 from jaxgen.training.writer import TRAIN, VALIDATION
 from jaxgen.version import __version__
 
@@ -62,7 +63,7 @@ def classes_of(run: Run) -> dict[str, Any] | None:
     'plot': histogram(*shares, [class_name(run, k) for k in range(len(made))]),
     'missing': [class_name(run, k) for k in as_dict(classes.get('missing')).get('test', [])],
     'fid': [
-      (class_name(run, label), Cell(found).text, real_distance(real.get(label)).text)
+      (class_name(run, label), Summary(found).text, real_distance(real.get(label)).text)
       for label, found in distances.items()
     ],
     'reasons': {class_name(run, label): reason for label, reason in reasons.items()},
@@ -75,12 +76,12 @@ def class_name(run: Run, label: Any) -> str:
   return run.class_names[number] if number < len(run.class_names) else str(label)
 
 
-def real_distance(found: Any) -> Cell:
+def real_distance(found: Any) -> Summary:
   """Mean, deviation and number of sets of real images, as `measure.Real` keeps them."""
   if not isinstance(found, list) or len(found) != 3 or len(numbers(found)) != 3:
-    return Cell()
+    return Summary()
   mean, spread, sets = found
-  return Cell(mean, spread if sets > 1 else None)
+  return Summary(mean, spread if sets > 1 else None)
 
 
 def once(groups: Groups) -> Groups:
@@ -167,8 +168,10 @@ def page(
     runs = [run for members in groups.values() for run in members]
   trained = once(groups)
   sections = tables(groups)
-  cells = [(row, cell) for section in sections for row in section['rows'] for cell in row.cells]
-  reasons = dict.fromkeys((row.protocol, cell.reason) for row, cell in cells if cell.reason)
+  rows = [row for section in sections for row in section['rows']]
+  reasons = dict.fromkeys(
+    (row.protocol, summary.reason) for row in rows for summary in row.summaries if summary.reason
+  )
   template = environment().from_string(TEMPLATE.read_text())
   return template.render(
     groups=groups,

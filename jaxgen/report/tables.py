@@ -5,15 +5,14 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.special
 
-from jaxgen.evaluation.protocol import Number, deviation, several
+from jaxgen.evaluation.protocol import Number, several
 from jaxgen.report.groups import Groups
 from jaxgen.report.runs import Run, as_dict
+from jaxgen.report.summaries import Summary, noise, summarise
 
 LOWER = ('fid', 's4_legacy', 'kid', 'class_kl', 'missing_classes')
 HIGHER = ('precision', 'recall', 'coverage', 'inception_score', 'label_accuracy')
-CONFIDENCE = 0.95  # that a lead is more than noise, for the best to be marked
 
 LABELS = {
   'fid': 'Fréchet distance',
@@ -58,49 +57,13 @@ def arrow(metric: str) -> str:
   return '↓' if metric.startswith(LOWER) else '↑' if metric.startswith(HIGHER) else ''
 
 
-class Cell(NamedTuple):
-  """What a table says about one group.
-
-  Attributes:
-    value: the mean.
-    spread: what stands after ±.
-    spread_is: what that is.
-    of: of how many.
-    reason: why there is no value.
-    error: standard error of the value, None where it is not known.
-    freedom: degrees of freedom of that error, one less than the runs that it was taken from.
-    values: of each run, None of one that has none.
-  """
-
-  value: float | None = None
-  spread: float | None = None
-  spread_is: str = ''
-  of: str = ''
-  reason: str = ''
-  error: float | None = None
-  freedom: float = math.inf
-  values: tuple[float | None, ...] = ()
-
-  @property
-  def text(self) -> str:
-    """The value with its spread, or a dash."""
-    if self.value is None:
-      return '–'
-    if self.spread is not None and self.spread > 1e-6 * abs(self.value):
-      decimals = max(0, 1 - math.floor(math.log10(self.spread)))  # two digits of the spread
-      return f'{self.value:,.{decimals}f} ± {self.spread:,.{decimals}f}'
-    whole = float(self.value).is_integer() or abs(self.value) >= 10_000
-    value = f'{self.value:,.0f}' if whole else f'{self.value:.4g}'
-    return value if self.spread is None else f'{value} ± 0'
-
-
 class Row(NamedTuple):
   """One quantity of all groups and of real images.
 
   Attributes:
     name: in words.
     protocol: how it was measured, or what defines it.
-    cells: of each group.
+    summaries: of each group.
     best: the places of the best values.
     real: of real images.
     metric: its name in the evaluation.
@@ -108,38 +71,10 @@ class Row(NamedTuple):
 
   name: str
   protocol: str
-  cells: list[Cell]
+  summaries: list[Summary]
   best: frozenset[int] = frozenset()
-  real: Cell = Cell()
+  real: Summary = Summary()
   metric: str = ''
-
-
-def summarise(runs: Sequence[Sequence[float]], error: float | None = None) -> Cell:
-  """Mean and deviation over runs; of one run over its sets of samples, or its standard error.
-
-  Args:
-    runs: the values of each run, one for each set of samples; runs without any are left out.
-    error: standard error of one value, where it is known. The error of a mean over few runs is not
-      taken for less than the samples alone give it.
-  """
-  each = tuple(float(np.mean(values)) if values else None for values in runs)
-  means = [mean for mean in each if mean is not None]
-  if not means:
-    return Cell()
-  of = [values for values in runs if values]
-  count = sum(map(len, of))
-  if count == 1:
-    what = 'standard error' if error is not None else ''
-    return Cell(means[0], error, what, error=error, values=each)
-  if len(of) > 1:
-    spread, what, number = deviation(means), 'deviation over training runs', f'{len(of)} runs'
-  else:
-    spread, what = deviation(of[0]), 'deviation over sets of samples of one training run'
-    number = f'{count} sets'
-  repeats = len(of) if len(of) > 1 else count
-  of_mean = max(spread / math.sqrt(repeats), (error or 0) / count**0.5)
-  mean = float(np.mean(means))
-  return Cell(mean, spread, what, number, error=of_mean, freedom=repeats - 1, values=each)
 
 
 def score_rows(groups: Groups, which: str, split: str) -> list[Row]:
@@ -155,16 +90,16 @@ def score_rows(groups: Groups, which: str, split: str) -> list[Row]:
           by_group.setdefault(name, [[] for _ in runs])[place].append(number)
   rows = []
   for key, by_group in found.items():
-    cells = [cell_of(by_group.get(name, [])) for name in groups]
+    summaries = [summary_of(by_group.get(name, [])) for name in groups]
     protocols = [n.protocol for runs in by_group.values() for run in runs for n in run]
     metric = protocols[0].metric
-    floor = real_cell(real.get(key))
-    winners = best(metric, cells, floor)
-    rows.append(Row(label(metric), several(protocols), cells, winners, floor, metric))
+    floor = real_summary(real.get(key))
+    winners = best(metric, summaries, floor)
+    rows.append(Row(label(metric), several(protocols), summaries, winners, floor, metric))
   return rows
 
 
-def cell_of(runs: Sequence[Sequence[Number]]) -> Cell:
+def summary_of(runs: Sequence[Sequence[Number]]) -> Summary:
   """What the numbers of one protocol come to, in the runs of one group."""
   numbers = [number for run in runs for number in run if number.value is not None]
   measured = [[n.value for n in run if n.value is not None] for run in runs]
@@ -174,46 +109,34 @@ def cell_of(runs: Sequence[Sequence[Number]]) -> Cell:
   return summarise(measured, error)._replace(reason=reason)
 
 
-def real_cell(number: Number | None) -> Cell:
+def real_summary(number: Number | None) -> Summary:
   """What real images score."""
   if number is None or number.value is None:
-    return Cell(reason=number.reason or '' if number else '')
+    return Summary(reason=number.reason or '' if number else '')
   of = f'{number.sets} sets' if number.sets > 1 else ''
   error = number.standard_error
-  return Cell(number.value, error, 'error of one set of real images', of, error=error)
+  return Summary(number.value, error, 'error of one set of real images', of, error=error)
 
 
-def best(metric: str, cells: Sequence[Cell], real: Cell) -> frozenset[int]:
+def best(metric: str, summaries: Sequence[Summary], real: Summary) -> frozenset[int]:
   """The place of the best value, if its lead over every other is more than noise explains.
 
   A value beyond that of real images counts as theirs: nothing is gained there.
   """
-  measured = {place: cell for place, cell in enumerate(cells) if cell.value is not None}
+  measured = {
+    place: summary for place, summary in enumerate(summaries) if summary.value is not None
+  }
   if len(measured) < 2 or not metric.startswith(LOWER + HIGHER):
     return frozenset()
   sign = 1.0 if metric.startswith(LOWER) else -1.0
   least = -math.inf if real.value is None else sign * real.value
-  values = {place: max(sign * cell.value, least) for place, cell in measured.items()}
+  values = {place: max(sign * summary.value, least) for place, summary in measured.items()}
   first = min(values, key=values.__getitem__)
 
   def leads(other: int) -> bool:
     return values[other] - values[first] > noise(measured[first], measured[other])
 
   return frozenset({first} if all(leads(other) for other in values if other != first) else ())
-
-
-def noise(one: Cell, other: Cell) -> float:
-  """The difference of two means that chance alone makes in one of twenty pairs (Welch 1947).
-
-  Few runs say little of how far runs spread: of two groups of three, it is two to four combined
-  standard errors.
-  """
-  if one.error is None or other.error is None:
-    return math.inf
-  variance = one.error**2 + other.error**2
-  unsure = one.error**4 / one.freedom + other.error**4 / other.freedom
-  freedom = variance**2 / unsure if unsure else math.inf
-  return math.sqrt(variance) * float(scipy.special.stdtrit(freedom, (1 + CONFIDENCE) / 2))
 
 
 def plain_rows(groups: Groups, look: Callable[[Run], dict[str, Any]]) -> list[Row]:

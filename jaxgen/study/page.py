@@ -25,7 +25,7 @@ def page(result: Result, picture: bytes | None) -> str:
     'plots': [plot(result, name, row) for name, row in columns if name in config.numbers],
     'columns': [(row.name, row.protocol, row.real.text) for _, row in columns],
     'lines': [
-      (line.name, line.missing, list(zip(line.cells, line.best, strict=True)))
+      (line.name, line.missing, list(zip(line.summaries, line.best, strict=True)))
       for line in table.lines(result)
     ],
     'of_seeds': table.of_seeds,
@@ -42,7 +42,9 @@ def plot(result: Result, name: str, row: Row) -> Plot:
   for place, group in enumerate(result.runs):
     entries = result.groups[group]
     seeds = results.seeds_of(result, group)
-    measured = dict(zip(seeds, row.cells[place].values, strict=False))  # none where no run has it
+    measured = dict(
+      zip(seeds, row.summaries[place].values, strict=False)
+    )  # none where no run has it
     pairs = [(along(result, entry, place), measured.get(entry.cell.seed)) for entry in entries]
     pairs = [(x, y) for x, y in pairs if x is not None and y is not None]
     if pairs:
@@ -58,9 +60,9 @@ def along(result: Result, entry: Entry, place: int) -> Any:
     return entry.point[x]
   rows, entries = result.rows[x], list(result.runs)
   seeds = results.seeds_of(result, entries[place])
-  if not rows or entry.cell.seed not in seeds or not rows[0].cells[place].values:
+  if not rows or entry.cell.seed not in seeds or not rows[0].summaries[place].values:
     return None
-  return rows[0].cells[place].values[seeds.index(entry.cell.seed)]
+  return rows[0].summaries[place].values[seeds.index(entry.cell.seed)]
 
 
 def line_name(result: Result, point: Point) -> str:

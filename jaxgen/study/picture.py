@@ -10,7 +10,8 @@ from jaxgen.evaluation.measure import NEIGHBOURS
 from jaxgen.images import as_picture, enlarge, grid
 from jaxgen.report.film import font
 from jaxgen.report.runs import Run
-from jaxgen.report.tables import Cell, Row
+from jaxgen.report.summaries import Summary
+from jaxgen.report.tables import Row
 from jaxgen.study.results import Result
 
 WIDTH = 280  # of a group's samples, in pixels, as near as whole factors come
@@ -44,7 +45,7 @@ def picture(result: Result) -> bytes | None:
   near = [column for _, column in shown.values()]
   alike = [column for column in near if column.shape == near[0].shape]
   real = np.stack([alike[i % len(alike)][i] for i in range(len(near[0]))])
-  floor = next((row.real for row in rows if row.real.value is not None), Cell())
+  floor = next((row.real for row in rows if row.real.value is not None), Summary())
   strips.append(strip('real images', floor.text, real))
   said = ', '.join(dict.fromkeys(row.name for row in rows)) or result.study.config.numbers[0]
   return small(wall(f'{result.study.config.title}. {said}', strips))
@@ -87,7 +88,9 @@ def caption(result: Result, group: str) -> str:
 
 def number(rows: list[Row], place: int) -> str:
   """What the group at this place has of a number, under the first protocol that measured it."""
-  return next((row.cells[place].text for row in rows if row.cells[place].value is not None), '')
+  return next(
+    (row.summaries[place].text for row in rows if row.summaries[place].value is not None), ''
+  )
 
 
 def strip(name: str, number: str, samples: np.ndarray) -> Strip:

@@ -194,13 +194,13 @@ def as_json(result: Result) -> dict[str, Any]:
         'real_images': row.real.value,
         'groups': {
           group: {
-            'mean': cell.value,
-            'spread': cell.spread,
-            'spread_is': cell.spread_is,
-            'seeds': dict(zip(seeds_of(result, group), cell.values, strict=True)),
+            'mean': summary.value,
+            'spread': summary.spread,
+            'spread_is': summary.spread_is,
+            'seeds': dict(zip(seeds_of(result, group), summary.values, strict=True)),
           }
-          for group, cell in zip(groups, row.cells, strict=True)
-          if cell.values
+          for group, summary in zip(groups, row.summaries, strict=True)
+          if summary.values
         },
       }
       for name, rows in result.rows.items()

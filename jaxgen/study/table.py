@@ -3,17 +3,17 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from jaxgen.report import tables
-from jaxgen.report.tables import Row
+from jaxgen.report.summaries import Summary
+from jaxgen.report.tables import Row, arrow
 from jaxgen.study.results import Result
 
 
 class Line(NamedTuple):
-  """A group in a table: its name, what is missing of it, and a cell for each column."""
+  """A group in a table: its name, what is missing of it, and a summary for each column."""
 
   name: str
   missing: str
-  cells: list[tables.Cell]
+  summaries: list[Summary]
   best: list[bool]
 
 
@@ -30,7 +30,7 @@ def lines(result: Result) -> list[Line]:
   for name, entries in result.groups.items():
     lost, place = sum(entry.run is None for entry in entries), places.get(name)
     missing = f'{lost} of {len(entries)} seeds missing' if lost else ''
-    there = [tables.Cell() if place is None else row.cells[place] for row in rows]
+    there = [Summary() if place is None else row.summaries[place] for row in rows]
     found.append(Line(name, missing, there, [place in row.best for row in rows]))
   return found
 
@@ -40,22 +40,22 @@ def markdown(result: Result) -> str:
   of = columns(result)
   text = [f'# {result.study.config.title}', '']
   text += [f'- {problem}' for problem in result.problems] + [''] * bool(result.problems)
-  text.append(
-    table_line(['', *(f'{name} {tables.arrow(row.metric)}'.rstrip() for name, row in of)])
-  )
+  text.append(table_line(['', *(f'{name} {arrow(row.metric)}'.rstrip() for name, row in of)]))
   text.append('|---' * (len(of) + 1) + '|')
   for line in lines(result):
     name = f'{line.name} ({line.missing})' if line.missing else line.name
     shown = [
-      f'**{c.text}**' if best else c.text for c, best in zip(line.cells, line.best, strict=True)
+      f'**{c.text}**' if best else c.text for c, best in zip(line.summaries, line.best, strict=True)
     ]
-    seeds = [of_seeds(cell) for cell in line.cells]
+    seeds = [of_seeds(summary) for summary in line.summaries]
     text.append(table_line([name, *map(' '.join, zip(shown, seeds, strict=True))]))
   if any(row.real.value is not None for _, row in of):
     text.append(table_line(['real images', *(row.real.text for _, row in of)]))
-  spreads = dict.fromkeys(c.spread_is for line in lines(result) for c in line.cells if c.spread_is)
+  spreads = dict.fromkeys(
+    c.spread_is for line in lines(result) for c in line.summaries if c.spread_is
+  )
   said = f'± is the {" or ".join(spreads)}.' if spreads else ''
-  if any(len(cell.values) > 1 for line in lines(result) for cell in line.cells):
+  if any(len(summary.values) > 1 for line in lines(result) for summary in line.summaries):
     said += ' Every seed stands in brackets.'
   if any(any(line.best) for line in lines(result)):
     said += ' Bold leads by more than noise explains (Welch’s test, 95 %).'
@@ -71,8 +71,8 @@ def table_line(parts: Sequence[str]) -> str:
   return f'| {" | ".join(part.strip() for part in parts)} |'
 
 
-def of_seeds(cell: tables.Cell) -> str:
+def of_seeds(summary: Summary) -> str:
   """Every seed's value in brackets, where there are several."""
-  if len(cell.values) < 2:
+  if len(summary.values) < 2:
     return ''
-  return f'({", ".join("–" if v is None else tables.Cell(v).text for v in cell.values)})'
+  return f'({", ".join("–" if v is None else Summary(v).text for v in summary.values)})'
