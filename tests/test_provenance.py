@@ -253,6 +253,8 @@ def test_code_that_git_does_not_know_is_a_change(
   monkeypatch.setattr(provenance, '__file__', str(code))
   assert provenance.revision() == 'unknown'
   git('init', '-q')
+  git('commit', '-q', '--allow-empty', '-m', 'of another project')
+  assert provenance.revision() == 'unknown'
   git('add', '-A')
   git('commit', '-q', '-m', 'all')
   commit = git('rev-parse', 'HEAD')

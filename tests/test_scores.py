@@ -109,6 +109,28 @@ def test_removed_classes_are_named(digits: splits.Dataset, scored: Scored) -> No
   json.dumps(scores.joined([[found]]))
 
 
+def test_a_class_that_one_split_lacks_costs_the_other_no_number(
+  digits: splits.Dataset, features: Features, against: dict[str, references.Reference]
+) -> None:
+  seen, labels = against['test']
+  kept = labels != 3
+  fewer = seen._replace(features=seen.features[kept], probabilities=seen.probabilities[kept])
+  without = against | {'test': references.Reference(fewer, labels[kept])}
+  samples = references.look([digits.test.images], [features])[0]
+  found = measure.score(samples, without, features, ORIGIN)
+  (lost,) = (
+    n
+    for n in found.numbers
+    if (n.protocol.metric, n.protocol.split) == ('missing_classes_classifier', 'test')
+  )
+  assert lost.value is None
+  assert 'at least one image for each of the 10 classes' in lost.reason
+  assert value(found, 'missing_classes', 'train') == 0
+  assert value(found, 'class_entropy_nats', '') == pytest.approx(math.log(10), abs=0.01)
+  assert sum(found.classes['histogram']) == len(digits.test.images)
+  assert found.classes['missing'] == {'train': []}
+
+
 def test_samples_of_another_class_than_was_asked_for_are_counted(
   digits: splits.Dataset, scored: Scored
 ) -> None:

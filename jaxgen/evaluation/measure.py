@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -219,31 +220,36 @@ def _classes(sheet: _Sheet, splits: Sequence[str], asked: np.ndarray | None) -> 
     sheet.add(['inception_score'], inception)
   if unfit:
     return {'reason': unfit}
+  made = probabilities.argmax(axis=1)
   if asked is not None and asked.min() >= 0:
-    sheet.add(['label_accuracy'], lambda: [share(probabilities.argmax(axis=1) == asked)])
-  found: dict[str, Any] = {'data': {}, 'missing': {}, 'fid': {}, 'fid_reasons': {}}
-  for split in splits:
-    reference = sheet.against[split]
-    counts = np.bincount(reference.labels, minlength=number_of_classes)
-    real = reference.seen.features, reference.labels
-    made = sheet.samples.features, probabilities.argmax(axis=1)
-    try:
-      balance = class_balance(probabilities, counts)
-      within = class_frechet(*real, *made, number_of_classes)
-    except ValueError as error:
-      return {'reason': f'{split} images: {error}'}
-    divergence = (balance.kl_nats, balance.kl_standard_error)
-    corrected = (balance.kl_corrected_nats, balance.kl_standard_error)
-    missing = len(balance.missing)
-    names = ('class_kl_nats', 'class_kl_corrected_nats', 'missing_classes')
-    values = [divergence, corrected, missing]
-    sheet.add(names, lambda values=values: values, split, int(counts.sum()))
-    found['histogram'] = balance.histogram.tolist()
+    sheet.add(['label_accuracy'], lambda: [share(made == asked)])
+  found: dict[str, Any] = {
+    'histogram': np.bincount(made, minlength=number_of_classes).tolist(),
+    **{'data': {}, 'missing': {}, 'fid': {}, 'fid_reasons': {}},
+  }
+
+  def against(split: str) -> list[Any]:
+    (real, *_), labels = sheet.against[split]
+    counts = np.bincount(labels, minlength=number_of_classes)
+    balance = class_balance(probabilities, counts)
+    within = class_frechet(real, labels, sheet.samples.features, made, number_of_classes)
     found['data'][split] = counts.tolist()
     found['missing'][split] = list(balance.missing)
     found['fid'][split] = {str(k): d for k, d in within.distances.items()}
     found['fid_reasons'][split] = {str(k): r for k, r in within.reasons.items()}
-  sheet.add(['class_entropy_nats', 'unclaimed'], lambda: [balance.entropy_nats, balance.unclaimed])
+    divergence = (balance.kl_nats, balance.kl_standard_error)
+    corrected = (balance.kl_corrected_nats, balance.kl_standard_error)
+    return [divergence, corrected, len(balance.missing)]
+
+  for split in splits:
+    names = ('class_kl_nats', 'class_kl_corrected_nats', 'missing_classes')
+    sheet.add(names, partial(against, split), split, len(sheet.against[split].labels))
+
+  def alone() -> list[float]:
+    balance = class_balance(probabilities, np.ones(number_of_classes))
+    return [balance.entropy_nats, balance.unclaimed]
+
+  sheet.add(['class_entropy_nats', 'unclaimed'], alone)
   return found
 
 

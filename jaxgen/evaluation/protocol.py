@@ -101,7 +101,8 @@ class Number(NamedTuple):
   Attributes:
     protocol: how it was measured.
     value: the mean over `sets`.
-    standard_error: of one set of samples; the reference is taken as it is.
+    standard_error: of one set of samples; the reference is taken as it is, but for the kernel
+      distance, whose blocks are of both.
     reason: why there is no value.
     sets: of samples, each of the protocol's number.
   """

@@ -18,7 +18,9 @@ from jaxgen.devices.parallel import cores
 from jaxgen.fields import flatten
 from jaxgen.version import __version__
 
-PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'ml-collections', 'numpy')
+PACKAGES = (
+  *('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'ml-collections', 'numpy', 'scipy'),
+)
 
 
 def image_hashes(dataset: Dataset) -> dict[str, list[bytes]]:
@@ -112,13 +114,15 @@ def changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 def revision() -> str:
   """The git revision of this code, with '+changes' where files differ from it or code was added.
 
+  'unknown' where git does not track this file, as in an environment inside another repository.
   Untracked files that are not Python are left out: a run's own folder may lie there.
   """
   git = ('git', '--no-optional-locks', '-C', str(Path(__file__).parent))
   try:
-    name, status = (
+    _, name, status = (
       subprocess.run([*git, *command], capture_output=True, text=True, check=True).stdout  # noqa: S603
       for command in (
+        ('ls-files', '--error-unmatch', Path(__file__).name),
         ('describe', '--always', '--abbrev=40'),
         ('status', '--porcelain', '-z', '--untracked-files=all'),
       )

@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxgen.datasets import splits
 from jaxgen.errors import UserError
+from jaxgen.evaluation.protocol import VERSION
 from jaxgen.features import Features, cache, classifier, inception, pixels
 from jaxgen.progress import follow
 
@@ -137,7 +138,7 @@ def references(
     images, labels, _ = getattr(dataset, name)
     path = None
     if folder is not None:
-      digest = hashlib.sha256(features.fingerprint.encode())
+      digest = hashlib.sha256(f'{features.fingerprint} v{VERSION}'.encode())
       for chunk in in_order(images):
         digest.update(np.ascontiguousarray(chunk).data)
       path = folder / f'{features.name}-of-{digest.hexdigest()[:32]}.npz'

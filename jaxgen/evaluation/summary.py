@@ -40,7 +40,8 @@ def of_samples(results: Mapping[str, Any]) -> str:
   given, real = numbers(results['scores']), numbers(results['scores'].get('real', {}))
   rows = [[name, value, real.get(name, '')] for name, value in given.items()]
   said = f'{results["samples"]} samples against the test split'
-  return '\n'.join([*aligned([['', 'samples', COLUMNS['real']], *rows]), said, *stand_in(results)])
+  table = aligned([['', 'samples', COLUMNS['real']], *rows])
+  return '\n'.join([*table, said, *reasons(results['scores']), *stand_in(results)])
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -58,17 +59,29 @@ def numbers(section: Mapping[str, Any]) -> dict[str, str]:
   That is the deviation of several sets, and else the standard error of one.
   """
   found: dict[str, list[Number]] = {}
-  for stored in section.get('numbers', ()):
-    number = Number.from_json(stored)
-    shown = number.protocol.metric.startswith(SCORES) and number.protocol.split in ('test', '')
-    if shown and number.value is not None:
-      found.setdefault(number.protocol.metric, []).append(number)
+  for number in shown(section):
+    found.setdefault(number.protocol.metric, []).append(number)
   return {metric: in_words(sets) for metric, sets in found.items()}
 
 
+def shown(section: Mapping[str, Any]) -> list[Number]:
+  """The numbers of some scores that are for the console."""
+  found = [Number.from_json(stored) for stored in section.get('numbers', ())]
+  chosen = [number for number in found if number.protocol.metric.startswith(SCORES)]
+  return [number for number in chosen if number.protocol.split in ('test', '')]
+
+
+def reasons(section: Mapping[str, Any]) -> list[str]:
+  """Why there is no number where there is none."""
+  lost = [number for number in shown(section) if number.value is None]
+  return list(dict.fromkeys(f'{number.protocol.metric}: {number.reason}' for number in lost))
+
+
 def in_words(sets: Sequence[Number]) -> str:
-  """12.3 ± 0.4, as far as an error is known."""
+  """12.3 ± 0.4, as far as an error is known; a dash where there is no number."""
   values = [number.value for number in sets if number.value is not None]
+  if not values:
+    return '–'
   error = deviation(values) if len(values) > 1 else sets[0].standard_error
   mean = f'{np.mean(values):.4g}'
   return mean if error is None else f'{mean} ± {error:.2g}'
@@ -84,7 +97,8 @@ def remarks(results: Mapping[str, Any]) -> list[str]:
   parts += [f'{each} network evaluation{"s" if each > 1 else ""} each'] if each else []
   seconds = cost.get('seconds_per_1000_samples')
   parts += [f'{seconds:.3g} s for 1,000 of them'] if seconds else []
-  return [f'{", ".join(parts)}; {cost["parameters"]:,} parameters', *stand_in(results)]
+  said = f'{", ".join(parts)}; {cost["parameters"]:,} parameters'
+  return [said, *reasons(results.get('ema_scores', {})), *stand_in(results)]
 
 
 def stand_in(results: Mapping[str, Any]) -> list[str]:

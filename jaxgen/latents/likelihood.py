@@ -184,9 +184,7 @@ def measure(
 
   settled = model.evaluation.settle(model.params)
   chunks = map_images(numbers, CHUNK)(settled, pictures, rows)
-  table = np.concatenate(list(follow(chunks, len(rows), 'log p(x)', 'images')))
-  if not np.isfinite(table).all():
-    raise UserError('some estimates are not finite: the run has diverged, or --noise is too small')
+  table = finite(np.concatenate(list(follow(chunks, len(rows), 'log p(x)', 'images'))))
   return dict(zip(names, table.T, strict=True))
 
 
@@ -213,7 +211,14 @@ def gaps(
     return annealed_from_above(log_likelihood, z, keys[3], found.steps, CHAINS) - below
 
   chunks = map_images(gap, CHUNK)(model.evaluation.settle(model.params), np.arange(count))
-  return np.concatenate(list(follow(chunks, count, 'simulated', 'images')))
+  return finite(np.concatenate(list(follow(chunks, count, 'simulated', 'images'))))
+
+
+def finite(estimates: np.ndarray) -> np.ndarray:
+  """The same. Raises UserError where some are not finite."""
+  if not np.isfinite(estimates).all():
+    raise UserError('some estimates are not finite: the run has diverged, or --noise is too small')
+  return estimates
 
 
 def write(
@@ -250,10 +255,11 @@ def write(
   images.write_whole(workdir / 'likelihood.json', json.dumps(record, indent=2).encode())
   print(f'{len(rows)} test images, mean ± one standard error over images')
   for name, values in record['means'].items():
-    print(f'{name:>60}  {values["mean"]:.3f} ± {values["standard_error"]:.3f}')
+    error = values['standard_error']
+    print(f'{name:>60}  {values["mean"]:.3f}' + ('' if error is None else f' ± {error:.3f}'))
 
 
 def summary(values: np.ndarray) -> dict[str, Any]:
-  """Mean and standard error of some images' numbers (N,)."""
-  error = np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
-  return {'mean': float(np.mean(values, dtype=np.float64)), 'standard_error': float(error)}
+  """Mean and standard error of some images' numbers (N,); of one image there is no error."""
+  error = float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
+  return {'mean': float(np.mean(values, dtype=np.float64)), 'standard_error': error}

@@ -78,7 +78,7 @@ def overlap_and_errors(
   The errors are the jackknife's: each generated image is left out once, and what the number then
   loses is known without measuring again. Recall is taken to lose what one ball alone holds; that
   its neighbours' balls would grow is left out, which makes its error too large rather than too
-  small. The real images are taken as they are.
+  small. The real images are taken as they are. No share is known better than to one image.
   """
   real, generated = require_distributions(real, generated, ('real', 'generated'))
   ks = (precision_neighbours, density_neighbours)
@@ -110,8 +110,9 @@ def overlap_and_errors(
     density=float(shares[2].mean()),
     coverage=float(np.mean(covered.times > 0)),
   )
-  root = np.sqrt(len(generated))
-  return value, ManifoldOverlap(*(float(np.std(share, ddof=1) / root) for share in shares))
+  root, least = np.sqrt(len(generated)), 1.0 / len(generated)
+  errors = (max(float(np.std(share, ddof=1) / root), least) for share in shares)
+  return value, ManifoldOverlap(*errors)
 
 
 class _Held(NamedTuple):

@@ -1,8 +1,7 @@
 """Fréchet distance between Gaussians fitted to features (Heusel et al. 2017, eq. 6).
 
 d² = |μ_a - μ_b|² + Tr(Σ_a + Σ_b - 2 (Σ_a Σ_b)^½), the squared 2-Wasserstein distance of two
-Gaussians (Dowson & Landau 1982). Moments stream in float64: memory does not grow with the number
-of images.
+Gaussians (Dowson & Landau 1982), in float64.
 """
 
 from typing import NamedTuple
@@ -21,11 +20,6 @@ class Moments(NamedTuple):
   second: np.ndarray
 
 
-def empty(dimension: int) -> Moments:
-  """The moments of no features, where a stream begins."""
-  return Moments(0, np.zeros(dimension), np.zeros((dimension, dimension)))
-
-
 def moments(features: np.ndarray, whose: str = 'given') -> Moments:
   """The moments of features (N, d); `whose` names them in messages.
 
@@ -36,31 +30,6 @@ def moments(features: np.ndarray, whose: str = 'given') -> Moments:
   mean = features.mean(axis=0)
   centred = features - mean
   return Moments(len(features), mean, centred.T @ centred)
-
-
-def merge(a: Moments, b: Moments) -> Moments:
-  """The moments of both sets together, without cancellation (Chan et al. 1979, eq. 2.1).
-
-  Raises:
-    ValueError: the dimensions differ.
-  """
-  if a.mean.shape != b.mean.shape:
-    raise ValueError(
-      f'Moments of dimension {a.mean.size} and {b.mean.size} cannot be combined; extract both with '
-      'the same features'
-    )
-  if 0 in (a.count, b.count):
-    return b if a.count == 0 else a
-  count = a.count + b.count
-  gap = b.mean - a.mean
-  mean = a.mean + gap * (b.count / count)
-  second = a.second + b.second + np.outer(gap, gap) * (a.count * b.count / count)
-  return Moments(count, mean, second)
-
-
-def update(state: Moments, features: np.ndarray, whose: str = 'given') -> Moments:
-  """The moments after another chunk of features (N, d)."""
-  return merge(state, moments(features, whose))
 
 
 def covariance(state: Moments) -> np.ndarray:

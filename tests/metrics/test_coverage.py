@@ -100,6 +100,12 @@ def test_errors_are_those_of_leaving_each_sample_out() -> None:
     assert error[place] == pytest.approx(jackknife[place], rel=0.05), name
 
 
+def test_no_share_is_known_better_than_to_one_image(gaussians: Draw) -> None:
+  value, error = overlap_and_errors(gaussians(0, 150), gaussians(0, 150))
+  assert (value.precision, value.recall, value.coverage) == (1.0, 1.0, 1.0)
+  assert min(error) >= 1 / 150
+
+
 def test_errors_are_the_spread_over_repetitions(gaussians: Draw) -> None:
   real = gaussians(0, 150)
   found = [overlap_and_errors(real, gaussians(seed, 150, scale=1.2)) for seed in range(1, 61)]

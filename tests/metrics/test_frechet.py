@@ -5,11 +5,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import scipy.linalg
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from jaxgen.metrics import frechet
-from jaxgen.metrics.frechet import Moments, frechet_distance, merge, moments, standard_error, update
+from jaxgen.metrics.frechet import Moments, frechet_distance, moments, standard_error
 
 Draw = Callable[..., np.ndarray]
 
@@ -40,19 +38,6 @@ def test_agrees_with_a_matrix_square_root(gaussians: Draw) -> None:
   gap = np.mean(a, 0, np.float64) - np.mean(b, 0, np.float64)
   expected = gap @ gap + np.trace(sigma_a + sigma_b - 2.0 * np.real(root))
   assert frechet_distance(moments(a), moments(b)) == pytest.approx(expected, rel=1e-8)
-
-
-@settings(max_examples=50, deadline=None)
-@given(cuts=st.lists(st.integers(1, 199), max_size=5, unique=True), offset=st.floats(-1e4, 1e4))
-def test_streaming_in_any_chunks_equals_one_pass(cuts: list[int], offset: float) -> None:
-  features = np.random.default_rng(3).normal(size=(200, 4)) + offset
-  state = frechet.empty(4)
-  for chunk in np.split(features, sorted(cuts)):
-    state = update(state, chunk)
-  assert state.count == 200
-  np.testing.assert_allclose(state.mean, features.mean(0), rtol=1e-12, atol=1e-12)
-  covariance = frechet.covariance(state)
-  np.testing.assert_allclose(covariance, np.cov(features.T), rtol=1e-7, atol=1e-7)
 
 
 def test_symmetric_and_zero_to_itself_even_when_nearly_singular(gaussians: Draw) -> None:
@@ -132,8 +117,6 @@ def test_bad_moments_are_refused(gaussians: Draw) -> None:
   good = moments(gaussians(0))
   with pytest.raises(ValueError, match='dimensions 8 and 5'):
     frechet_distance(good, moments(gaussians(0, dimension=5)))
-  with pytest.raises(ValueError, match='dimension 8 and 5'):
-    merge(good, moments(gaussians(0, dimension=5)))
   with pytest.raises(ValueError, match='not finite'):
     frechet_distance(good, good._replace(mean=good.mean * np.nan))
   with pytest.raises(ValueError, match='cannot be negative'):
@@ -142,9 +125,6 @@ def test_bad_moments_are_refused(gaussians: Draw) -> None:
     frechet_distance(good, moments(np.full((500, 8), 0.1, np.float32)))
 
 
-def test_features_of_nothing_but_zeros_are_a_collapse_and_no_images_have_no_moments() -> None:
+def test_features_of_nothing_but_zeros_are_a_collapse() -> None:
   with pytest.raises(ValueError, match='All 5 images have the same features'):
     frechet.covariance(moments(np.zeros((5, 2))))
-  nothing = merge(frechet.empty(2), frechet.empty(2))
-  assert nothing.count == 0
-  np.testing.assert_array_equal(nothing.mean, 0.0)
