@@ -14,7 +14,15 @@ from ml_collections import config_flags
 
 from jaxgen.checks import check_values
 from jaxgen.errors import UserError, meant, suggest
-from jaxgen.fields import FREE, experiment_of, flatten, for_another_sampler, meant_by, own_name
+from jaxgen.fields import (
+  FIRST_STAGES,
+  FREE,
+  experiment_of,
+  flatten,
+  for_another_sampler,
+  meant_by,
+  own_name,
+)
 from jaxgen.images import write_whole
 from jaxgen.migration import modernise
 
@@ -107,6 +115,12 @@ def override(
       close = meant_by(field, known)
       among = '' if close else f' Known: {", ".join(known)}.'
       raise UserError(f'unknown config field {field!r}.{meant(close)}{among}')
+    stage = field.partition('.')[0]
+    if stage in FIRST_STAGES:
+      raise UserError(
+        f'config.{field} is of the trained {stage}, whose config comes with its parameters: name '
+        f'another with --config.objective.{stage}=WORKDIR'
+      )
     if not equals and not isinstance(known[field], bool):
       raise UserError(f'{argument} needs a value: write {argument}={known[field]}')
   overrides = [words_as_tuple(argument, known) for argument in overrides]

@@ -13,6 +13,11 @@ class UserError(Exception):
   """Bad input: the message gives the offending value and the way out; `main` prints it alone."""
 
 
+def first_line(error: BaseException) -> str:
+  """What an exception says in one line; its type where it says nothing."""
+  return next(iter(str(error).splitlines()), '') or type(error).__name__
+
+
 def suggest(name: str, known: Iterable[str]) -> str:
   """Ends a message about an unknown `name`: what was probably meant; all there is, unless much."""
   known = sorted(known)

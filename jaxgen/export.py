@@ -47,8 +47,7 @@ def export(
   Raises:
     UserError: the folder is that of something else.
   """
-  if (folder / CONFIG).exists() and not (folder / ARRAYS).exists():
-    raise UserError(f'{folder} holds another {CONFIG}: export to a folder of its own')
+  require_own(folder)
   arrays = {
     jax.tree_util.keystr(path, simple=True, separator='/'): np.asarray(leaf)
     for path, leaf in jax.tree_util.tree_leaves_with_path(params)
@@ -57,6 +56,17 @@ def export(
   safetensors.write(folder / ARRAYS, arrays)
   text = json.dumps({'networks': described, **about}, indent=2)
   write_whole(folder / CONFIG, text.encode())
+
+
+def require_own(folder: Path) -> None:
+  """Raises UserError where a folder has files of these names that were not exported."""
+  there = [name for name in (CONFIG, ARRAYS) if (folder / name).exists()]
+  try:
+    own = {'jaxgen', 'networks'} <= json.loads((folder / CONFIG).read_text()).keys()
+  except (OSError, ValueError, AttributeError):
+    own = False
+  if there and not own:
+    raise UserError(f'{folder} holds another {" and ".join(there)}: export to a folder of its own')
 
 
 def describe(module: nn.Module) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def for_another_sampler(
   config: ml_collections.ConfigDict, before: Mapping[str, Any], overrides: Collection[str]
 ) -> ml_collections.ConfigDict:
   """Sets to 0 what was of the sampler before, where overrides name another and do not name it."""
-  if before.get('sampler.name') not in (None, config.get('sampler', {}).get('name')):
+  if before.get('sampler.name') not in (None, dict(flatten(config.to_dict())).get('sampler.name')):
     given = {argument.removeprefix('--config.').partition('=')[0] for argument in overrides}
     for name in OF_FEW_SAMPLERS:
       if name in config.sampler and f'sampler.{name}' not in given:

@@ -25,7 +25,8 @@ from jaxgen.evaluation.summary import table
 from jaxgen.model import EMA, Model, restore
 from jaxgen.objectives.base import Example, Params
 from jaxgen.progress import follow
-from jaxgen.training.checkpoint import FOLDERS, LAST, SUMS
+from jaxgen.training.checkpoint import FOLDERS, LAST
+from jaxgen.training.sums import SUMS
 from jaxgen.training.workdir import require_data
 
 SHOWN = 10  # samples shown beside their nearest training images

@@ -18,7 +18,7 @@ import ml_collections
 
 from jaxgen import commands, configuration, datasets, fields
 from jaxgen.devices import parallel, processes
-from jaxgen.errors import UserError
+from jaxgen.errors import UserError, first_line
 from jaxgen.training.stopping import silence
 
 # Options that not every mode looks at.
@@ -160,7 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     silence()
     code, message = 128 + signal.SIGPIPE, ''
   except (OSError, MemoryError) as error:
-    code, message = 2, f'{error}; what was saved in the workdir before is kept'
+    code, message = 2, f'{first_line(error)}; what was saved in the workdir before is kept'
   except KeyboardInterrupt:
     code, message = 130, 'interrupted; the last checkpoint is kept'
   except Exception as error:
@@ -177,7 +177,7 @@ def lost(error: Exception) -> str:
   """What one of several processes says of an error, which most likely is that of another."""
   if not isinstance(error, jax.errors.JaxRuntimeError) and 'Gloo' not in str(error):
     traceback.print_exception(error)
-  reason = str(error).splitlines()[0][:200]
+  reason = first_line(error)[:200]
   return (
     f'process {jax.process_index()} of {jax.process_count()} cannot go on: {reason}\nWhere another '
     'process has ended, that one has said why; the same command for all resumes.'
@@ -282,7 +282,7 @@ def select_devices(
     jax.devices()
   except RuntimeError as error:
     raise UserError(
-      f'--platform={platform}: {str(error).splitlines()[0]} Choose cpu, gpu or tpu, as installed.'
+      f'--platform={platform}: {first_line(error)} Choose cpu, gpu or tpu, as installed.'
     ) from error
   processes.check_devices()
 

@@ -53,6 +53,7 @@ class Model:
     self.evaluation = Evaluation(objective, config, facts.class_counts)
     self.params: Params = {EMA: state.ema, RAW: state.params}[parameters]
     self.step = int(state.step)
+    self._compiled: dict[tuple[Any, ...], Callable[..., Any]] = {}  # what `_each` has mapped
 
   @property
   def network(self) -> nn.Module | Mapping[str, nn.Module]:
@@ -88,7 +89,7 @@ class Model:
     def of_one(params: Params, index: jax.Array, key: Key, picture: jax.Array) -> jax.Array:
       return encode(params, self.evaluation.see(picture, index), key)
 
-    return self._each(of_one, seed, images.like(pictures, self.facts.image_shape))
+    return self._each('encode', of_one, seed, images.like(pictures, self.facts.image_shape))
 
   def decode(self, latents: np.ndarray, seed: int | None = None) -> np.ndarray:
     """What codes (N, ...) are decoded to, uint8 (N, H, W, C).
@@ -111,7 +112,7 @@ class Model:
       del index
       return images.to_uint8(decode(params, latent, key))
 
-    return self._each(of_one, seed, codes)
+    return self._each('decode', of_one, seed, codes)
 
   def interpolate(
     self, a: np.ndarray, b: np.ndarray, count: int = 8, seed: int | None = None
@@ -174,7 +175,8 @@ class Model:
       return jnp.where(known, picture, images.to_uint8(drawn))
 
     known = np.broadcast_to(known, pictures.shape[:3])
-    return self._each(of_one, seed, pictures, known, self._labels(len(pictures), label, seed))
+    what, labels = ('inpaint', repeats, jump), self._labels(len(pictures), label, seed)
+    return self._each(what, of_one, seed, pictures, known, labels)
 
   def edit(
     self, pictures: np.ndarray, strength: float = 0.5, seed: int | None = None, label: Labels = None
@@ -195,7 +197,8 @@ class Model:
     ) -> jax.Array:
       return images.to_uint8(edit(params, self.evaluation.see(picture, i), label, strength, key))
 
-    return self._each(of_one, seed, pictures, self._labels(len(pictures), label, seed))
+    labels = self._labels(len(pictures), label, seed)
+    return self._each(('edit', strength), of_one, seed, pictures, labels)
 
   def evaluate(self, pictures: np.ndarray, labels: np.ndarray | None = None) -> dict[str, float]:
     """Means of the objective's metrics over uint8 (N, H, W, C) and their labels, if they have any.
@@ -244,15 +247,17 @@ class Model:
     return self.evaluation.labels(count, root, asked(label))
 
   def _each(
-    self, function: Callable[..., Any], seed: int | None, *inputs: np.ndarray
+    self, what: Any, function: Callable[..., Any], seed: int | None, *inputs: np.ndarray
   ) -> np.ndarray:
+    """A function of each input, compiled once for all calls that are for the same: `what`."""
     root = purpose_key(self.config.seed if seed is None else seed, 'codes')
-    call = map_images(
-      lambda params, i, *x: function(params, i, jax.random.fold_in(root, i), *x),
-      self.config.evaluation.batch_size,
-    )
-    settled = self.evaluation.settle(self.params)
-    return np.concatenate(list(call(settled, np.arange(len(inputs[0])), *inputs)))
+    if what not in self._compiled:
+      self._compiled[what] = map_images(
+        lambda both, i, *x: function(both[1], i, jax.random.fold_in(both[0], i), *x),
+        self.config.evaluation.batch_size,
+      )
+    both = root, self.evaluation.settle(self.params)
+    return np.concatenate(list(self._compiled[what](both, np.arange(len(inputs[0])), *inputs)))
 
 
 def load(workdir: str | Path, which: str = LAST, parameters: str = EMA, **sampler: Any) -> Model:

@@ -10,7 +10,7 @@ import pytest
 from jaxgen.evaluation import scores
 from jaxgen.features import pixels
 from jaxgen.main import main
-from jaxgen.training import checkpoint
+from jaxgen.training import checkpoint, sums
 
 ROOT = Path(__file__).parent.parent
 SMALL = {
@@ -52,7 +52,7 @@ def test_samples_are_scored_and_the_best_step_is_kept(tmp_path: Path) -> None:
   best = 2 * (1 + int(np.argmin(distances)))
   assert checkpoint.steps(tmp_path / 'best') == [best]
   assert checkpoint.steps(tmp_path / 'checkpoints') == [8]
-  assert checkpoint.damage(tmp_path / 'best' / str(best)) is None
+  assert sums.damage(tmp_path / 'best' / str(best)) is None
 
   # The best step is chosen on samples of its own: those that are reported are others.
   assert (

@@ -14,7 +14,7 @@ import pytest
 
 from jaxgen.devices import parallel
 from jaxgen.errors import UserError
-from jaxgen.training import checkpoint
+from jaxgen.training import checkpoint, sums
 from jaxgen.training.checkpoint import Checkpoints
 
 
@@ -25,7 +25,7 @@ def state(step: int) -> dict[str, Any]:
 
 def test_steps_are_numbers_in_order(tmp_path: Path) -> None:
   assert checkpoint.steps(tmp_path / 'nowhere') == []
-  for name in ('9', '10', '100', '2', 'unfinished', '7.tmp', '-3', '٣', '.4'):
+  for name in ('9', '10', '100', '2', 'unfinished', '7.tmp', '-3', '٣', '.4', '020'):
     (tmp_path / name).mkdir()
   assert checkpoint.steps(tmp_path) == [2, 9, 10, 100]
 
@@ -76,7 +76,7 @@ def test_all_is_safe_and_no_thread_is_left_at_the_end(tmp_path: Path) -> None:
   before = set(threading.enumerate())
   with Checkpoints(tmp_path, keep=2) as checkpoints:
     checkpoints.save(1, state(1))
-  assert checkpoint.damage(tmp_path / '1') is None
+  assert sums.damage(tmp_path / '1') is None
   left = {thread.name for thread in set(threading.enumerate()) - before}
   assert not [name for name in left if name.startswith('ThreadPoolExecutor')]
 
@@ -95,17 +95,49 @@ def test_the_best_is_one_step_and_outlives_the_last(tmp_path: Path) -> None:
     for _ in range(2):  # as after a resume
       checkpoints.keep_best(2)
       assert [path.name for path in best.iterdir()] == ['2']
-      assert checkpoint.damage(best / '2') is None
-  there = (tmp_path / 'checkpoints' / '2' / checkpoint.SUMS).stat()
-  assert (best / '2' / checkpoint.SUMS).stat().st_ino == there.st_ino  # takes no room
+      assert sums.damage(best / '2') is None
+  there = (tmp_path / 'checkpoints' / '2' / sums.SUMS).stat()
+  assert (best / '2' / sums.SUMS).stat().st_ino == there.st_ino  # takes no room
+
+
+def test_the_best_is_kept_where_a_file_has_one_name_alone(
+  tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+  def refuse(*_: object, **__: object) -> None:
+    raise PermissionError('no hard links here')
+
+  monkeypatch.setattr('os.link', refuse)
+  with Checkpoints(tmp_path / 'checkpoints', keep=1) as checkpoints:
+    checkpoints.save(1, state(1))
+    checkpoints.keep_best(1)
+  assert sums.damage(tmp_path / 'best' / '1') is None
+
+
+def test_who_reads_a_step_that_is_pruned_never_finds_half_of_it(
+  tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+  seen, rmtree = [], shutil.rmtree
+
+  def look(path: Path, *arguments: object, **options: object) -> None:
+    seen.append((Path(path).name, checkpoint.steps(tmp_path)))
+    rmtree(path, *arguments, **options)
+
+  with Checkpoints(tmp_path, keep=1) as checkpoints:
+    checkpoints.save(1, state(1))
+    checkpoints.wait()
+    monkeypatch.setattr(shutil, 'rmtree', look)
+    checkpoints.save(2, state(2))
+    checkpoints.wait()
+  assert seen[-1] == ('unfinished-1', [2])  # its number is gone before its files
+  assert sorted(path.name for path in tmp_path.iterdir()) == ['2']
 
 
 def test_sums_are_those_of_every_file_that_can_be_seen(tmp_path: Path) -> None:
   (tmp_path / 'd').mkdir()
-  for name in ('d/b', 'z', 'c', 'a', '.hidden', checkpoint.SUMS):
+  for name in ('d/b', 'z', 'c', 'a', '.hidden', sums.SUMS):
     (tmp_path / name).write_bytes(b'abc')
   abc = 'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad'  # FIPS 180-2, B.1
-  assert list(checkpoint.digests(tmp_path).items()) == [(n, abc) for n in ('a', 'c', 'd/b', 'z')]
+  assert list(sums.digests(tmp_path).items()) == [(n, abc) for n in ('a', 'c', 'd/b', 'z')]
 
 
 @pytest.mark.parametrize(
@@ -124,14 +156,14 @@ def test_damage_is_told_by_the_file(change: Any, words: str | None, tmp_path: Pa
   with Checkpoints(tmp_path, keep=1) as checkpoints:
     checkpoints.save(1, state(1))
   change(tmp_path / '1')
-  found = checkpoint.damage(tmp_path / '1')
+  found = sums.damage(tmp_path / '1')
   assert found is None if words is None else found.startswith(words)
 
 
 def test_of_many_damages_the_first_is_told(tmp_path: Path) -> None:
   names = [f'file{i:02}' for i in range(30)]
-  (tmp_path / checkpoint.SUMS).write_text(''.join(f'0  {name}\n' for name in names))
-  assert checkpoint.damage(tmp_path) == 'file00 is missing'
+  (tmp_path / sums.SUMS).write_text(''.join(f'0  {name}\n' for name in names))
+  assert sums.damage(tmp_path) == 'file00 is missing'
 
 
 def test_a_step_that_the_training_run_prunes_is_no_damage(

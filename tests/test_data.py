@@ -273,3 +273,5 @@ def test_mnist_in_memory_and_on_demand() -> None:
   rows = np.arange(0, 6000, 97)
   for kept, lazy in zip(dataset, demand, strict=True):
     np.testing.assert_array_equal(kept.images[rows], lazy.images[rows])
+    np.testing.assert_array_equal(kept.labels, lazy.labels)
+    assert kept.class_names == lazy.class_names

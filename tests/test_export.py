@@ -113,3 +113,10 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
   with pytest.raises(UserError, match=r'holds another config.json: export to a folder of its own'):
     model_of('vae').export(tmp_path)
   assert (tmp_path / 'config.json').read_text() == '{}'
+  (tmp_path / 'model.safetensors').write_bytes(b'of another program')
+  with pytest.raises(UserError, match=r'another config.json and model.safetensors'):
+    model_of('vae').export(tmp_path)
+  (tmp_path / 'config.json').unlink()
+  with pytest.raises(UserError, match=r'another model.safetensors'):
+    model_of('vae').export(tmp_path)
+  assert (tmp_path / 'model.safetensors').read_bytes() == b'of another program'

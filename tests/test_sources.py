@@ -76,6 +76,31 @@ def test_an_npz_that_is_none_is_refused(tmp_path: Path, arrays: dict, words: str
   assert words in str(raised.value)
 
 
+def test_an_array_as_fortran_has_it_is_the_same(tmp_path: Path) -> None:
+  plain = npz(tmp_path / 'x.npz', images=DRAWN)
+  turned = npz(tmp_path / 'y.npz', images=np.asfortranarray(DRAWN))
+  for split, other in zip(plain, turned, strict=True):
+    np.testing.assert_array_equal(split.images, other.images)
+    assert other.images.flags['C_CONTIGUOUS']
+
+
+def test_labels_of_some_splits_alone_are_left_out_and_that_is_said(
+  tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+  parts = {'train_images': DRAWN[:40], 'train_labels': LABELS[:40], 'test_images': DRAWN[40:]}
+  found = npz(tmp_path / 'x.npz', **parts)
+  assert [split.labels for split in found] == [None] * 3
+  assert found.facts.class_counts == ()
+  assert 'labels are left out: the test images have none' in caplog.text
+
+
+def test_a_class_of_held_out_images_alone_counts(tmp_path: Path) -> None:
+  parts = {'train_images': DRAWN[:40], 'train_labels': LABELS[:40] % 2}
+  found = npz(tmp_path / 'x.npz', **parts, test_images=DRAWN[40:], test_labels=LABELS[40:])
+  assert found.facts.classes == 3
+  assert found.facts.class_counts[2] == 0
+
+
 def test_a_file_that_is_no_npz_is_refused(tmp_path: Path) -> None:
   for content in (b'', b'PK\x03\x04', b'text'):
     (tmp_path / 'x.npz').write_bytes(content)

@@ -10,6 +10,7 @@ import pytest
 from jaxgen.devices import parallel, processes
 from jaxgen.devices.processes import PeerFailed
 from jaxgen.errors import UserError
+from jaxgen.main import lost
 
 
 class Peers:
@@ -108,6 +109,11 @@ def test_a_process_says_by_its_number_that_it_failed(peers: Peers) -> None:
   with processes.together():
     pass
   assert int(peers.met[-1]) == 0
+
+
+def test_an_error_without_words_is_told_by_its_type(peers: Peers) -> None:
+  del peers
+  assert 'cannot go on: AssertionError\n' in lost(AssertionError())
 
 
 @pytest.mark.parametrize('lone', ['process_count', 'is_initialized'])

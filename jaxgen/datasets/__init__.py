@@ -1,5 +1,6 @@
 """Named datasets as uint8 images, each source in a module of its own."""
 
+import logging
 from typing import Any
 
 import ml_collections
@@ -22,6 +23,8 @@ DEFAULTS = {
   'flip': False,  # half of the training images left to right, anew at every look
   'crop': 0,  # pixels by which training images are moved at most, anew at every look
 }
+
+log = logging.getLogger(__name__)
 
 OWN = ('digits', 'folder', 'npz', 'idx')  # those that are not of tensorflow-datasets
 
@@ -57,7 +60,17 @@ def load(config: ml_collections.ConfigDict) -> Dataset:
       f'config.data.crop={config.crop} moves images of shape {dataset.image_shape} out of sight: '
       'use a few pixels'
     )
+  dataset = equally_labelled(dataset)
   return statically_binarized(dataset) if config.binarize == 'static' else dataset
+
+
+def equally_labelled(dataset: Dataset) -> Dataset:
+  """The same, without labels where not all splits have them, which is said."""
+  without = [name for name, split in dataset._asdict().items() if split.labels is None]
+  if 0 < len(without) < len(dataset):
+    log.warning('labels are left out: the %s images have none', ' and '.join(without))
+    return Dataset(*(split._replace(labels=None, class_names=()) for split in dataset))
+  return dataset
 
 
 def named(name: str, **fields: Any) -> Dataset:

@@ -1,6 +1,5 @@
 """One .npz file of images, with labels and splits where it has them."""
 
-import zipfile
 from pathlib import Path
 
 import ml_collections
@@ -29,7 +28,7 @@ def npz(config: ml_collections.ConfigDict) -> Dataset:
   if not path.is_file():
     raise UserError(f'no file {config.path!r}: name one with --config.data.path=FILE.npz; {HOW}')
   arrays = read(path)
-  names = tuple(map(str, arrays.pop('class_names', ())))
+  names = tuple(map(str, np.atleast_1d(arrays.pop('class_names', ()))))
   starts = {name: f'{name}_' for name in SPLITS if f'{name}_images' in arrays}
   if 'images' in arrays:
     starts['train'] = ''
@@ -55,7 +54,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
   try:
     with path.open('rb') as file, np.load(file, allow_pickle=False) as arrays:
       return dict(arrays)
-  except (ValueError, EOFError, OSError, zipfile.BadZipFile, AttributeError, TypeError) as error:
+  except Exception as error:  # whatever a damaged file makes the parsers raise
     raise UserError(f'{path} cannot be read: {error}; write it with numpy.savez') from error
 
 
@@ -63,7 +62,7 @@ def split(
   arrays: dict[str, np.ndarray], start: str, config: ml_collections.ConfigDict, path: Path
 ) -> Split:
   """The images and labels whose names start so, resized and converted as configured."""
-  name, images = f'{start}images', arrays[f'{start}images']
+  name, images = f'{start}images', np.ascontiguousarray(arrays[f'{start}images'])
   labels = arrays.get(f'{start}labels')
   if images.ndim == 3:
     images = images[..., None]

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from jaxgen import images
+from jaxgen.errors import UserError
 
 
 def fit_array(image: np.ndarray, config: ml_collections.ConfigDict) -> np.ndarray:
@@ -26,7 +27,16 @@ class OnDemand:
     return self.shape[0]
 
   def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-    return np.stack([self.read(int(row)) for row in rows])
+    found = np.empty((len(rows), *self.shape[1:]), np.uint8)
+    for place, row in enumerate(rows):
+      image = self.read(int(row))
+      if image.shape != self.shape[1:]:
+        raise UserError(
+          f'image {row} has the shape {image.shape}, and the first one {self.shape[1:]}: set '
+          '--config.data.image_size and --config.data.channels to make all alike'
+        )
+      found[place] = image
+    return found
 
 
 def in_memory_if_it_fits(lazy: OnDemand, limit: int) -> np.ndarray | OnDemand:

@@ -93,9 +93,11 @@ class Dataset(NamedTuple):
 
   @property
   def facts(self) -> Facts:
-    """What a model may know of it."""
-    labels = self.train.labels
-    counts = () if labels is None else tuple(np.bincount(labels).tolist())
+    """What a model may know of it; a class may be in held-out images alone."""
+    labels, counts = self.train.labels, ()
+    if labels is not None:
+      last = max(split.labels.max() for split in self if split.labels is not None)
+      counts = tuple(np.bincount(labels, minlength=last + 1).tolist())
     return Facts(self.image_shape, len(self.train.images), counts, self.train.class_names)
 
 

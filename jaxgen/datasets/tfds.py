@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxgen.datasets.reading import OnDemand, fit_array
 from jaxgen.datasets.splits import Dataset, Split, arrange
-from jaxgen.errors import UserError, meant
+from jaxgen.errors import UserError, first_line, meant
 
 # What is named where a dataset is unknown.
 KNOWN = ('digits', 'folder', 'npz', 'idx', 'mnist', 'fashion_mnist', 'cifar10')
@@ -41,8 +41,7 @@ def tfds(config: ml_collections.ConfigDict) -> Dataset:
       'dataset of tensorflow-datasets by name'
     ) from error
   except (ValueError, AssertionError, ImportError, OSError) as error:
-    reason = next(iter(str(error).splitlines()), type(error).__name__)
-    raise UserError(f'cannot load dataset {config.name!r}: {reason}') from error
+    raise UserError(f'cannot load dataset {config.name!r}: {first_line(error)}') from error
   features = builder.info.features
   if 'image' not in features or not isinstance(features['image'], library.features.Image):
     raise UserError(f'{config.name!r} has no feature `image`; choose an image dataset')
@@ -92,7 +91,9 @@ def read_split(builder: Any, split: str, config: ml_collections.ConfigDict) -> S
   source = builder.as_data_source(split)
   lazy = OnDemand(lambda row: fitted(source[row], config), len(source))
   if np.prod(lazy.shape) > config.memory_limit:
-    return Split(lazy)
+    unseen = {'image': importlib.import_module('tensorflow_datasets').decode.SkipDecoding()}
+    bare = builder.as_data_source(split, decoders=unseen)
+    return Split(lazy, as_labels([example.get('label') for example in bare]), names)
   pictures, labels = np.empty(lazy.shape, np.uint8), []
   for rows in np.array_split(np.arange(len(lazy)), -(-len(lazy) // 1000)):
     examples = source.__getitems__(rows.tolist())  # a third faster than one by one

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxgen import commands
-from jaxgen.errors import UserError
+from jaxgen.errors import UserError, first_line
 from jaxgen.images import write_whole
 from jaxgen.progress import clock
 from jaxgen.study import cells, plan, results, table
@@ -84,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     silence()
     code, message = 128 + signal.SIGPIPE, ''
   except (OSError, MemoryError) as error:
-    code, message = 2, f'{error}; what was saved in the study before is kept'
+    code, message = 2, f'{first_line(error)}; what was saved in the study before is kept'
   except KeyboardInterrupt:
     code, message = 130, 'interrupted; the same command resumes'
   if message:

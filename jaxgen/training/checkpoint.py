@@ -7,7 +7,6 @@ match its sums is damaged. `sha256sum -c SHA256SUMS` in a step's folder does the
 Of several processes the first saves and restores for all: the state is the same on each of them.
 """
 
-import hashlib
 import json
 import logging
 import os
@@ -26,9 +25,9 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from jaxgen.errors import UserError
+from jaxgen.errors import UserError, first_line
+from jaxgen.training.sums import SUMS, damage, digests
 
-SUMS = 'SHA256SUMS'
 ARRAYS = 'arrays.json'  # shape and type of each array, to compare before anything is read
 UNFINISHED = 'unfinished'  # the folder of a step that is being written
 LAST, BEST = 'last', 'best'
@@ -101,17 +100,19 @@ class Checkpoints:
   def keep_best(self, step: int) -> None:
     """Keeps a saved step beside the others, in place of what was kept before.
 
-    Its files are the same ones by another name, which takes no time and, for now, no room.
+    Its files are the same ones by another name, which takes no time and, for now, no room; or
+    copies, where a file system has no such names.
     """
     self.wait()
     best = self.folder.parent / FOLDERS[BEST]
-    shutil.rmtree(best / UNFINISHED, ignore_errors=True)
-    shutil.copytree(self.folder / str(step), best / UNFINISHED, copy_function=os.link)
+    for left in best.glob(f'{UNFINISHED}*'):
+      shutil.rmtree(left, ignore_errors=True)
+    shutil.copytree(self.folder / str(step), best / UNFINISHED, copy_function=linked)
     before = [old for old in steps(best) if old != step]
-    shutil.rmtree(best / str(step), ignore_errors=True)
+    remove(best / str(step))
     (best / UNFINISHED).rename(best / str(step))
     for old in before:
-      shutil.rmtree(best / str(old))
+      remove(best / str(old))
 
   def _write(self, step: int, state: Any) -> None:
     unfinished = self.folder / UNFINISHED
@@ -123,11 +124,10 @@ class Checkpoints:
       (unfinished / SUMS).write_text(sums)
       unfinished.rename(self.folder / str(step))
       for old in steps(self.folder)[: -self.keep]:
-        shutil.rmtree(self.folder / str(old))
+        remove(self.folder / str(old))
     except Exception as error:  # Orbax reports a full disk as any of several types
       self._clear()  # so that what did not fit does not fill the disk
-      reason = next(iter(str(error).splitlines()), type(error).__name__)
-      reason = re.sub(r' \[source locations=.*|.*(?=Failed writing)', '', reason)[:400]
+      reason = re.sub(r' \[source locations=.*|.*(?=Failed writing)', '', first_line(error))[:400]
       raise UserError(
         f'cannot save the checkpoint of step {step} in {self.folder}: {reason}\n'
         'The checkpoints before it are kept. Once there is room to write, the same command resumes.'
@@ -158,6 +158,22 @@ class Checkpoints:
       (self.folder / str(step)).rename(aside)
       log.warning('moved the damaged checkpoint of step %d to %s', step, aside)
     return state
+
+
+def linked(source: str, target: str) -> None:
+  """A file by another name, or a copy."""
+  try:
+    os.link(source, target)
+  except OSError:
+    shutil.copy2(source, target)
+
+
+def remove(step: Path) -> None:
+  """Takes a step's number away before its files, so that nobody reads half of it."""
+  if step.exists():
+    going = step.with_name(f'{UNFINISHED}-{step.name}')
+    shutil.rmtree(going, ignore_errors=True)
+    shutil.rmtree(step.rename(going))
 
 
 def restore(folder: Path, template: Any) -> tuple[Any | None, dict[int, str]]:
@@ -232,7 +248,7 @@ def as_saved(template: Any, found: dict[str, str]) -> Any:
 def steps(folder: Path) -> list[int]:
   """The steps that were saved in a folder, in order."""
   names = (path.name for path in folder.iterdir()) if folder.is_dir() else ()
-  return sorted(int(name) for name in names if name.isdecimal() and name.isascii())
+  return sorted(int(name) for name in names if re.fullmatch('0|[1-9][0-9]*', name))
 
 
 def specification(state: Any) -> dict[str, str]:
@@ -256,35 +272,3 @@ def compare(found: dict[str, str], expected: dict[str, str], folder: Path) -> No
       + '\n'.join(shown)
       + '\nUse the config it was trained with, or another --workdir.'
     )
-
-
-def digests(folder: Path) -> dict[str, str]:
-  """SHA-256 of every file below a folder, but for the sums and hidden files, by relative path."""
-  result = {}
-  for path in sorted(folder.rglob('*')):
-    if path.is_file() and path.name != SUMS and not path.name.startswith('.'):
-      with path.open('rb') as file:
-        result[str(path.relative_to(folder))] = hashlib.file_digest(file, 'sha256').hexdigest()
-  return result
-
-
-def damage(folder: Path) -> str | None:
-  """What is wrong with a step's folder, or None where every file is as it was written."""
-  try:
-    lines = (folder / SUMS).read_text().splitlines()
-    expected = {name: digest for digest, _, name in (line.partition('  ') for line in lines)}
-    found = digests(folder)
-  except FileNotFoundError as error:
-    return f'{Path(error.filename).name} is missing'
-  except (OSError, ValueError) as error:
-    return f'its sums cannot be read: {error}'
-  if not expected:
-    return f'{SUMS} is empty'
-  for name in sorted(expected.keys() | found.keys()):
-    if name not in found:
-      return f'{name} is missing'
-    if name not in expected:
-      return f'{name} is not in {SUMS}'
-    if found[name] != expected[name]:
-      return f'{name} is not as it was written'
-  return None

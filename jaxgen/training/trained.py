@@ -68,7 +68,13 @@ def begin_from(
     source = Path(config.objective[section])
     require_data(source, dataset)
     found = found or first_parameters(objective, config.seed)
-    found = found | {section: trained(config[section], source)[2].ema}
+    state, meant = trained(config[section], source)[2], config[section].get('step')
+    if meant not in (None, int(state.step)):
+      raise UserError(
+        f'{source} gives step {state.step} now, and this run is for step {meant} of it: begin '
+        'anew in another --workdir'
+      )
+    found = found | {section: state.ema}
   return found
 
 

@@ -13,7 +13,7 @@ from jaxgen.devices import parallel
 from jaxgen.errors import UserError
 from jaxgen.evaluation.provenance import changes, circumstances
 from jaxgen.fields import first_stage
-from jaxgen.training import checkpoint
+from jaxgen.training import checkpoint, sums
 from jaxgen.training.checkpoint import FOLDERS, LAST
 from jaxgen.training.workdir import RECORD, read_record, require_data
 
@@ -85,7 +85,7 @@ def interval(config: ml_collections.ConfigDict, workdir: Path, steps: int) -> tu
 def whole(workdir: Path, step: int, template: parallel.TrainState) -> parallel.TrainState:
   """The state of a step. Raises UserError where it is damaged or of another architecture."""
   folder = (workdir / FOLDERS[LAST] / str(step)).resolve()
-  reason = checkpoint.damage(folder)
+  reason = sums.damage(folder)
   if reason:
     raise UserError(f'the checkpoint of step {step} in {workdir} is damaged: {reason}')
   return checkpoint.read(folder, template)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from jaxgen.errors import UserError
 from jaxgen.main import main
-from jaxgen.training import checkpoint
+from jaxgen.training import checkpoint, sums
 from tests.faults.processes import command, contents, records, run, state_digest
 
 STATE = {
@@ -63,12 +63,12 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
   'arrays missing': lambda step: largest(step).unlink(),
   'arrays flipped': lambda step: flip(largest(step), 8 * 500 + 3),
   'arrays longer': lambda step: largest(step).write_bytes(largest(step).read_bytes() + b'\0'),
-  'sums missing': lambda step: (step / checkpoint.SUMS).unlink(),
-  'sums emptied': lambda step: (step / checkpoint.SUMS).write_bytes(b''),
-  'sums cut': lambda step: (step / checkpoint.SUMS).write_text(
-    ''.join((step / checkpoint.SUMS).read_text().splitlines(keepends=True)[:3])
+  'sums missing': lambda step: (step / sums.SUMS).unlink(),
+  'sums emptied': lambda step: (step / sums.SUMS).write_bytes(b''),
+  'sums cut': lambda step: (step / sums.SUMS).write_text(
+    ''.join((step / sums.SUMS).read_text().splitlines(keepends=True)[:3])
   ),
-  'sums garbled': lambda step: (step / checkpoint.SUMS).write_bytes(b'\xff\xfe\0' * 50),
+  'sums garbled': lambda step: (step / sums.SUMS).write_bytes(b'\xff\xfe\0' * 50),
   'shapes changed': lambda step: (step / checkpoint.ARRAYS).write_text('{}'),
   'metadata cut': lambda step: (step / '_METADATA').write_text('{"tree_meta'),
   'all files emptied': each_file(lambda path: path.write_bytes(b'')),
@@ -172,9 +172,9 @@ def test_garbled_files_only_raise_user_errors(
   folder = tmp_path_factory.mktemp('checkpoints')
   (folder / '7').mkdir()
   (folder / '7' / name).write_bytes(content)
-  sums = ''.join(f'{digest}  {file}\n' for file, digest in checkpoint.digests(folder / '7').items())
-  if name != checkpoint.SUMS:  # as an adversary would
-    (folder / '7' / checkpoint.SUMS).write_text(sums)
+  lines = ''.join(f'{digest}  {file}\n' for file, digest in sums.digests(folder / '7').items())
+  if name != sums.SUMS:  # as an adversary would
+    (folder / '7' / sums.SUMS).write_text(lines)
   with pytest.raises(UserError):
     checkpoint.restore(folder, STATE)
 

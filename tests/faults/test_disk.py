@@ -13,7 +13,7 @@ import pytest
 
 from jaxgen.errors import UserError
 from jaxgen.main import main
-from jaxgen.training import checkpoint
+from jaxgen.training import checkpoint, sums
 from tests.faults.processes import Process, command, contents, leftovers, run, state_digest
 
 WIDE = {'network__hidden': '(500,)'}  # checkpoints much larger than logs
@@ -77,7 +77,7 @@ def test_a_full_disk_keeps_the_checkpoints_and_room_lets_the_run_go_on(
   assert not list(workdir.rglob('unfinished*'))
   kept = numbers(workdir)
   for step in kept:
-    assert checkpoint.damage(workdir / 'checkpoints' / str(step)) is None
+    assert sums.damage(workdir / 'checkpoints' / str(step)) is None
   code, text = run(tmp_path / 'full', command('vae', workdir, **WIDE))  # still full
   assert_clear_error(code, text)
   assert numbers(workdir) == kept

@@ -1,5 +1,6 @@
 """Garbled files: every reader gives what it could read or a UserError, and nothing else."""
 
+import gzip
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgen import checks, configuration
+from jaxgen import checks, configuration, datasets
 from jaxgen.datasets import folder
 from jaxgen.errors import UserError
 from jaxgen.training import checkpoint, workdir, writer
@@ -26,6 +27,8 @@ READERS: dict[str, Callable[[Path], object]] = {
   'config.json': read_config,
   'run.json': lambda path: workdir.facts_of(path.parent),
   'metrics.jsonl': lambda path: writer.keep_until(path, 10**9),
+  'data.npz': lambda path: datasets.named('npz', path=str(path)),
+  'raw/train-images-idx3-ubyte.gz': lambda path: datasets.named('idx', path=str(path.parent)),
   'picture.png': lambda path: folder.read_file(path, CONFIG.data),
   'picture.jpg': lambda path: folder.read_file(path, CONFIG.data),
   'checkpoints/7/SHA256SUMS': lambda path: checkpoint.restore(path.parents[1], STATE),
@@ -43,6 +46,12 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
   lines = (f'{{"step": {step}, "train/loss": {step / 7}}}\n' for step in range(20))
   (folder / 'metrics.jsonl').write_text(''.join(lines))
   pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+  np.savez_compressed(folder / 'data.npz', images=pixels, labels=np.arange(16) % 3)
+  (folder / 'raw').mkdir()
+  head = bytes([0, 0, 8, 3]) + np.array(pixels.shape, '>u4').tobytes()
+  (folder / 'raw' / 'train-images-idx3-ubyte.gz').write_bytes(
+    gzip.compress(head + pixels.tobytes())
+  )
   for suffix in ('png', 'jpg'):
     Image.fromarray(pixels).save(folder / f'picture.{suffix}')
   with checkpoint.Checkpoints(folder / 'checkpoints', keep=1) as checkpoints:

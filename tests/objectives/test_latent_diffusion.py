@@ -199,6 +199,24 @@ def test_a_run_keeps_what_it_stands_on(
 
 
 @pytest.mark.slow
+def test_a_first_stage_that_has_trained_on_is_not_taken_for_what_it_was(
+  runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+  """A run that was killed before it had saved anything knows the step that it was begun with."""
+  named = f'objective.autoencoder={tmp_path}/first'
+  shutil.copytree(runs / 'first', tmp_path / 'first')
+  shutil.copytree(runs / 'second', tmp_path / 'second')
+  shutil.rmtree(tmp_path / 'second' / 'checkpoints')
+  config = tmp_path / 'second' / 'config.json'
+  config.write_text(config.read_text().replace(f'{runs}/first', f'{tmp_path}/first'))
+  assert train('autoencoder', tmp_path / 'other', 'num_steps=2', 'checkpoint.every=2') == 0
+  shutil.rmtree(tmp_path / 'first' / 'checkpoints')
+  (tmp_path / 'other' / 'checkpoints').rename(tmp_path / 'first' / 'checkpoints')
+  assert train('latent_diffusion', tmp_path / 'second', named, 'sampler.steps=5') == 2
+  assert 'gives step 2 now, and this run is for step 4' in capsys.readouterr().err
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ('fields', 'message'),
   [
@@ -211,6 +229,10 @@ def test_a_run_keeps_what_it_stands_on(
     (
       ('objective.autoencoder={runs}/first', 'data.binarize=dynamic'),
       'data.binarize=dynamic, and the autoencoder in .* was trained with none',
+    ),
+    (
+      ('objective.autoencoder={runs}/first', 'autoencoder.objective.latent=99'),
+      r'config.autoencoder.objective.latent is of the trained autoencoder',
     ),
     (('objective.autoencoder={runs}/gan',), "is of the objective 'gan', which has no codes"),
   ],
