@@ -1,4 +1,4 @@
-"""DDPM with a learned variance and the cosine schedule (Nichol & Dhariwal 2021)."""
+"""DDPM with a learned variance and the cosine schedule (Nichol & Dhariwal 2021, with T = 4000)."""
 
 import ml_collections
 

@@ -1,4 +1,8 @@
-"""TarFlow: a normalising flow of causal transformers on patches (Zhai et al. 2024)."""
+"""TarFlow: a normalising flow of causal transformers on patches (Zhai et al. 2024).
+
+The noise between the levels is uniform, for bits per dimension; for samples the authors train with
+Gaussian noise and denoise them, and by AdamW with b2 = 0.95.
+"""
 
 import ml_collections
 

@@ -1,4 +1,4 @@
-"""VAE with a Bernoulli likelihood, 784-400-20 (Kingma & Welling 2013)."""
+"""VAE with a Bernoulli likelihood, 784-400-20 (Kingma & Welling 2013; they have 500 in between)."""
 
 import ml_collections
 

@@ -143,6 +143,17 @@ def test_wrong_field(refused: Refused, field: str, words: str) -> None:
     ),
     (experiment('gan', 'objective.generator_loss=kind'), 'minimax'),
     (experiment('wgan', 'objective.constraint=none'), 'choose clip or penalty'),
+    (experiment('vae', 'objective.beta=-1.0'), 'objective.beta=-1.0 must be at least 0'),
+    (
+      experiment('edm', 'objective.sigma_data=0.0', small=()),
+      'objective.sigma_data=0.0 must be positive',
+    ),
+    (
+      experiment('edm', 'objective.levels=7', small=()),
+      'has no effect on objective.density=log_normal',
+    ),
+    (experiment('guided', 'sampler.guidance=0.0', small=()), 'no effect with sampler.guidance=0'),
+    (experiment('non_amortized', 'posterior_optimizer.schedule=cosine'), 'choose constant'),
     (experiment('vae', 'extra=1'), "unknown config field 'extra'"),
     ([*experiment('vae'), 'stray'], "stray argument 'stray'"),
     ([*experiment('vae'), '--num_step=3'], "unknown option '--num_step=3'"),

@@ -2,7 +2,8 @@
 
 The paper's network, DDPM++, has 55.7 M parameters; this one of the same widths, whose levels are
 halved and doubled by one matrix a pixel in place of residual blocks, has 56.1 M. Images are
-flipped, and not augmented otherwise as the paper's are.
+flipped, and not augmented otherwise as the paper's are, and the average has its half-life from the
+beginning.
 """
 
 import ml_collections

@@ -1,8 +1,11 @@
 """R3GAN on CIFAR-10 as in Huang et al. 2024: FID 1.96 with labels.
 
 The networks are the paper's without labels: a generator of 20,732,160 parameters and a critic of
-20,683,776. The paper lets the rate fall to 5e-5 and the penalty to 0.005, and moves, mirrors and
-recolours what the critic sees with a probability that rises to 0.55; here it only moves it.
+20,683,776. Over its first 20 million images, 39,063 updates, the paper lets the rate fall to 5e-5
+and the penalty to 0.005 and raises b2 from 0.9 to 0.99, the half-life of the average from nothing
+and the share of augmented images to 0.55. Here rate and penalty are those of its beginning, the
+others those of its end; and where the paper moves, mirrors and recolours what the critic sees, here
+it is only moved.
 """
 
 import ml_collections

@@ -44,6 +44,8 @@ DEFINED_BY = {
   'importance_weighted_nats': ('objective.likelihood', 'evaluation.importance_samples'),
   **dict.fromkeys(('l1', 'l1_untranslated', 'l1_back'), ('data.pair',)),
 }
+# What errors of diffusion models are averaged over.
+NOISE = ('objective.path', 'objective.P_mean', 'objective.P_std', 'objective.sigma_data')
 
 
 def label(metric: str) -> str:
@@ -155,7 +157,7 @@ def plain_rows(groups: Groups, look: Callable[[Run], dict[str, Any]]) -> list[Ro
 
 def definition(name: str, run: Run) -> str:
   """What tells a mean from others of its name, '' where the name says it all."""
-  fields = DEFINED_BY.get(name, ())
+  fields = DEFINED_BY.get(name, ()) + NOISE * name.endswith('_squared_error')
   if run.config.get('data.binarize', 'none') != 'none' and name in run.evaluation.get('ema', {}):
     fields += ('data.binarize',)
   return ', '.join(f'{field}={run.config[field]}' for field in fields if field in run.config)

@@ -87,7 +87,7 @@ def model(
   guidance: Guidance = Guidance(),  # noqa: B008
   P_mean: float = 0.0,
   P_std: float = 1.2,
-  levels: int = 7,
+  levels: int | None = None,
   **fields: Any,
 ) -> Objective:
   known = ('mean', 'unit_input', 'conditional', 'clip')
@@ -99,7 +99,7 @@ def model(
     Denoiser(network, along, predicted, DEVIATION, **own),
     optax.sgd(0.1),
     Facts(SHAPE, 8, (3, 5)),
-    density.find(law, along, P_mean, P_std, levels),
+    density.find(law, along, P_mean, P_std, 7 * (law == 'levels') if levels is None else levels),
     weighting.find(counted, along, predicted),
     samplers.find(along, **chosen | (sampler or {})),
     guidance,

@@ -214,6 +214,8 @@ def test_beta_rises_linearly_from_nothing() -> None:
   for beta, steps in ((0.0, 4), (1.0, -1)):
     with pytest.raises(ValueError, match='warm up over a positive number'):
       estimators.warm_up(beta, steps)
+  with pytest.raises(ValueError, match=r'objective\.beta=-1\.0 must be at least 0'):
+    estimators.warm_up(-1.0, 0)
 
 
 def test_terms_of_a_batch_of_samples_are_the_densities_of_scipy() -> None:

@@ -82,6 +82,22 @@ def test_bound_with_the_exact_posterior_is_the_likelihood(shift: float) -> None:
     np.testing.assert_allclose(weighted, LOG_P, rtol=1e-5)
 
 
+def test_its_likelihood_and_posterior_are_for_everybody() -> None:
+  """As `--mode=likelihood` has them: by the exact posterior every weight is p(x)."""
+  params, joint = exact()[0], linear().joint
+  image = jnp.float32(X.reshape(SHAPE))
+
+  def weight(key: jax.Array) -> jax.Array:
+    code, log_q = joint.posterior(params, image, key)(key)
+    log_prior = jnp.sum(jax.scipy.stats.norm.logpdf(code))
+    return joint.log_likelihood(params, image, code) + log_prior - log_q
+
+  np.testing.assert_allclose(jax.vmap(weight)(KEYS[:50]), LOG_P, rtol=1e-4)
+  codes = jax.random.normal(jax.random.key(5), (len(KEYS), 2))
+  x = jax.vmap(joint.draw, (None, 0, 0))(params, codes, KEYS).reshape(-1, 3)
+  np.testing.assert_allclose(np.cov(x.T), OF_X, atol=0.15)
+
+
 def test_samples_have_the_moments_of_the_model() -> None:
   keys = jax.random.split(jax.random.key(4), 20_000)
   x = draw(linear(), exact()[0], keys).reshape(-1, 3)

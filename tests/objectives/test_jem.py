@@ -94,7 +94,7 @@ def test_cross_entropy_is_learned_beside_the_energy() -> None:
   posterior = special.softmax(
     np.log(PRIOR) - 2.0 * np.log(DEVIATIONS) - squares / 2.0 / DEVIATIONS**2
   )
-  expected = (np.eye(3)[1] - posterior) / T
+  expected = np.eye(3)[1] - posterior  # of T log p(y | x)
   np.testing.assert_allclose(params['params']['shift'], expected, atol=1e-3)
   assert metrics['cross_entropy_nats'] == pytest.approx(-np.log(posterior[1]), abs=1e-4)
 

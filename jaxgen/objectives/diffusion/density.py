@@ -66,6 +66,10 @@ def find(name: str, path: Path, P_mean: float, P_std: float, count: int) -> Dens
   }
   if name not in known:
     raise ValueError(f'objective.density={name!r}; choose one of {", ".join(known)}')
+  if count and name != 'levels':
+    raise ValueError(
+      f'objective.levels={count} has no effect on objective.density={name}: set it to 0'
+    )
   if not np.isfinite(path.last) and name in ('uniform', 'levels'):
     raise ValueError(
       f'objective.density={name} needs a path whose times end, as all but edm do: choose '

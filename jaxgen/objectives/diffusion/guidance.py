@@ -47,10 +47,10 @@ class Guidance(NamedTuple):
         f'sampler.guidance={self.scale} needs a model that was trained without its label at times, '
         'as experiments/guided.py is: objective.label_dropout=0 means that this one never was'
       )
-    if self.scale == 1.0 and (self.low or self.high):
+    if self.evaluations == 1 and (self.low or self.high):
       raise ValueError(
         f'sampler.guidance_min={self.low} and sampler.guidance_max={self.high} have no effect '
-        'with sampler.guidance=1: set them to 0'
+        f'with sampler.guidance={self.scale:g}: set them to 0'
       )
 
   def of(self, denoiser: Denoiser, params: Params, label: Label) -> Denoise:

@@ -107,7 +107,7 @@ def find(name: str, path: Path, deviation: float) -> Prediction:
   """The prediction that `objective.prediction` names, of data of this deviation.
 
   Raises:
-    ValueError: there is none of this name.
+    ValueError: there is none of this name, or the deviation is not positive.
   """
   known = {
     'noise': noise,
@@ -119,4 +119,8 @@ def find(name: str, path: Path, deviation: float) -> Prediction:
   }
   if name not in known:
     raise ValueError(f'objective.prediction={name!r}; choose one of {", ".join(known)}')
+  if deviation <= 0.0:
+    raise ValueError(
+      f'objective.sigma_data={deviation} must be positive: the deviation of the data'
+    )
   return known[name](path)

@@ -27,10 +27,10 @@ def joint(temperature: float) -> Reading:
     return jnp.where(label < 0, of_image, -logits[label])
 
   def learn(logits: jax.Array, label: Label) -> tuple[jax.Array, Metrics]:
-    """-log p(y | x) in nats, and whether y is the likeliest class."""
+    """-T log p(y | x), as energies are -T log p(x), and whether y is the likeliest class."""
     cross_entropy = -jax.nn.log_softmax(logits / temperature)[label]
     accuracy = jnp.float32(jnp.argmax(logits) == label)
-    return cross_entropy, {'cross_entropy_nats': cross_entropy, 'accuracy': accuracy}
+    return temperature * cross_entropy, {'cross_entropy_nats': cross_entropy, 'accuracy': accuracy}
 
   return Reading(energy, learn, conditional=True)
 

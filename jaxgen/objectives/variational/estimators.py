@@ -132,6 +132,10 @@ def warm_up(beta: float, steps: int) -> Callable[[jax.Array], Beta]:
   Raises:
     ValueError: a negative number, or a weight that has nowhere to rise to.
   """
+  if beta < 0.0:
+    raise ValueError(
+      f'objective.beta={beta} must be at least 0: below it the KL has no least value'
+    )
   if steps < 0 or (steps and not beta):
     raise ValueError(
       f'objective.warm_up_steps={steps} with objective.beta={beta}: warm up over a positive number '

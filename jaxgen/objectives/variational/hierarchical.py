@@ -32,6 +32,7 @@ from jaxgen.objectives import base, figures, optimizers
 from jaxgen.objectives.base import (
   Example,
   Image,
+  Joint,
   Key,
   Keys,
   Label,
@@ -84,6 +85,27 @@ class HierarchicalVAE:
     standard = jnp.zeros_like(code)
     log_ratio = log_normal(code, standard, standard) - log_normal(code, *q)
     return self.observed.log_probability(params, image, z), log_ratio, tuple(q)
+
+  def posterior(self, params: Params, image: Image, key: Key) -> Callable[[Key], tuple]:
+    """Draws e of q(e|x), with its log density."""
+    del key
+    features = self.encoder.apply(params['encoder'], image)
+
+    def draw(key: Key) -> tuple[jax.Array, jax.Array]:
+      noise = jax.random.normal(key, (self.ladder.codes,))
+      _, code, *q = self.ladder.infer(params['ladder'], features, noise)
+      return code, log_normal(code, *q)
+
+    return draw
+
+  def log_probability(self, params: Params, image: Image, code: jax.Array) -> jax.Array:
+    """log p(x|z) in nats, of e (codes,)."""
+    z = self.ladder.generate(params['ladder'], code)
+    return self.observed.log_probability(params, image, z)
+
+  def draw(self, params: Params, code: jax.Array, key: Key) -> Image:
+    """A sample of p(x|z), from e (codes,)."""
+    return self.observed.draw(params, self.ladder.generate(params['ladder'], code), key)
 
   def encode(self, params: Params, image: Image, key: Key) -> jax.Array:
     """e (codes,), each layer at the mean of its posterior given those above."""
@@ -221,6 +243,7 @@ def hierarchical(
     diagnose=partial(diagnose, vae),
     networks={'encoder': encoder, **ladder.networks, 'decoder': observed.decoder},
     warn=diagnosis.warn,
+    joint=Joint(observed.likelihood.measure, vae.log_probability, vae.draw, vae.posterior),
   )
 
 

@@ -183,8 +183,18 @@ def non_amortized(
 
 
 def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
-  """The model that a config describes."""
+  """The model that a config describes.
+
+  Raises:
+    ValueError: a schedule of the posteriors' rate: each of them counts its own few steps.
+  """
   observed, fields = build_observation_model(config, facts)
+  section = config.posterior_optimizer
+  if section.schedule != 'constant' or section.warmup_steps:
+    raise ValueError(
+      f'posterior_optimizer.schedule={section.schedule} and warmup_steps={section.warmup_steps} '
+      'would count the steps of a single posterior, which are few: choose constant and 0'
+    )
   return non_amortized(
     observed,
     optimizers.find_optimizer(**config.optimizer, num_steps=config.num_steps),
