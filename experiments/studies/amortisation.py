@@ -2,8 +2,7 @@
 
 An encoder answers at once and misses the best posterior by a gap (Cremer et al. 2018); a posterior
 of its own takes steps for each image. Both models have the same decoder, and look at as many
-images. Digits: 6 runs of half a minute. MNIST: 6 runs of
-three to twenty minutes.
+images. Digits: 6 runs of half a minute. MNIST: 6 runs of one to two minutes.
 """
 
 import ml_collections
