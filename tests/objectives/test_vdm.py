@@ -11,7 +11,7 @@ from scipy import stats
 from jaxgen.objectives.base import Objective
 from jaxgen.objectives.diffusion import path as paths
 from jaxgen.objectives.diffusion import samplers
-from jaxgen.objectives.diffusion.vdm import GAMMA, fourier_features, reconstruction, vdm
+from jaxgen.objectives.diffusion.vdm import GAMMA, fourier_features, reconstruction, vdm, warn
 from tests.examples import draw, examples, on_one_device
 
 SHAPE = (2, 2, 1)
@@ -127,3 +127,16 @@ def test_samples_are_of_the_data() -> None:
 def test_times_that_cannot_be() -> None:
   with pytest.raises(ValueError, match=r'evaluation.times=0 must be at least 1'):
     vdm(Exact(), optax.sgd(0.0), SHAPE, None, times=0)
+
+
+@pytest.mark.parametrize(
+  ('gamma_0', 'gamma_1', 'said'), [(-13.0, 5.0, 0), (-12.0, 5.0, 1), (-13.0, 4.5, 1)]
+)
+def test_a_sampler_beyond_the_noise_that_is_learned_is_named(
+  gamma_0: float, gamma_1: float, said: int
+) -> None:
+  """The digits' file goes from sigma = 12, or gamma = 4.97, to 0.002, or -12.43."""
+  found = warn(0.002, 12.0, 100, {'gamma_0': gamma_0, 'gamma_1': gamma_1, 'loss': 1.0})
+  assert len(found) == said
+  assert all('set sampler.sigma_min above' in sentence for sentence in found)
+  assert warn(0.002, 12.0, 100, {'bits_per_dimension': 1.0}) == []

@@ -5,6 +5,7 @@ linearly from gamma_0 to gamma_1, which are learned; eps_theta(z_t, gamma) the n
 prior + diffusion + reconstruction (eq. 11), here in bits per dimension.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -40,6 +41,7 @@ from jaxgen.objectives.levels import Levels, log_categorical
 
 GAMMA = -13.3, 5.0  # where the ends begin (app. H)
 LEVELS = Levels(256)  # of a pixel
+NEAR = 0.98  # of a noise, for a network that has not seen it
 PATH = paths.vp()
 
 
@@ -223,12 +225,26 @@ def vdm(
   )
 
 
+def warn(low: float, high: float, step: int, means: Mapping[str, float]) -> list[str]:
+  """A sentence where a sampler's grid, of sigma from `high` to `low`, leaves what was learned."""
+  del step
+  if not {'gamma_0', 'gamma_1'} <= means.keys():
+    return []
+  first, last = (np.exp(0.5 * means[end]) for end in ('gamma_0', 'gamma_1'))
+  if NEAR * first <= low and high <= last / NEAR:
+    return []
+  return [
+    'the sampler asks for noise that is not learned any more: set sampler.sigma_min above '
+    'exp(gamma_0 / 2) and sampler.sigma_max below exp(gamma_1 / 2)'
+  ]
+
+
 def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
   """The model that a config describes."""
   fields = config.sampler.to_dict()
   clip = fields.pop('clip')
   network = base.arguments(config.network) | {'output_channels': facts.image_shape[-1]}
-  return vdm(
+  objective = vdm(
     find_network(config.network.name, 'Denoiser')(**network),
     optimizers.find_optimizer(**config.optimizer, num_steps=config.num_steps),
     facts.image_shape,
@@ -237,3 +253,5 @@ def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
     clip=clip,
     times=config.evaluation.times,
   )
+  ends = config.sampler.sigma_min, config.sampler.sigma_max
+  return objective._replace(warn=partial(warn, *ends)) if all(ends) else objective
