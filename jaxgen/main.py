@@ -191,7 +191,10 @@ def run(options: argparse.Namespace, config: ml_collections.ConfigDict, workdir:
   if fields.first_stage(config):
     from jaxgen.training.trained import complete
 
-    complete(config, workdir)
+    try:
+      complete(config, workdir)
+    except processes.PeerFailed:
+      return 2
   if options.mode == 'train':
     from jaxgen.training.loop import train
     from jaxgen.training.stopping import Stopped

@@ -156,6 +156,19 @@ def test_all_get_the_arrays_of_the_first_to_the_bit(peers: Peers) -> None:
   assert processes.from_first(TREE) is TREE
 
 
+def test_all_get_the_text_of_the_first(peers: Peers) -> None:
+  peers.be(0)
+  assert processes.text_from_first('größer') == 'größer'
+  length, sent = peers.met
+  peers.be(2)
+  for brought in ('', 'one that is longer than that of the first'):
+    incoming = iter((length, sent))
+    peers.set(parallel, 'largest', lambda tree, found=incoming: next(found))
+    assert processes.text_from_first(brought) == 'größer'
+  peers.set(jax, 'process_count', lambda: 1)
+  assert processes.text_from_first('mine') == 'mine'
+
+
 def test_what_differs_from_the_first_process_is_named(peers: Peers) -> None:
   peers.be(0)
   processes.require_same(config='steps=3', data='mnist')

@@ -235,6 +235,16 @@ def from_first(tree: Any) -> Any:
   )
 
 
+def text_from_first(text: str) -> str:
+  """The first process's text for all; what the others bring is not looked at."""
+  if alone():
+    return text
+  own = np.frombuffer(text.encode() if first() else b'', np.uint8)
+  padded = np.zeros(agree(len(own)), np.uint8)
+  padded[: len(own)] = own
+  return from_first(padded).tobytes().decode()
+
+
 def abandon(code: int) -> None:
   """Ends a process that failed alone, so that the others notice.
 

@@ -1,6 +1,8 @@
 """The state that a run has reached, by its config."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import jax
 import ml_collections
@@ -8,6 +10,7 @@ from jax.tree_util import keystr, tree_leaves_with_path, tree_map_with_path
 
 from jaxgen import configuration, networks, objectives
 from jaxgen.datasets.splits import Dataset, Facts
+from jaxgen.devices import processes
 from jaxgen.devices.parallel import TrainState, initial_state, purpose_key
 from jaxgen.errors import UserError
 from jaxgen.fields import first_stage
@@ -129,26 +132,40 @@ def complete(config: ml_collections.ConfigDict, workdir: Path) -> None:
   section = first_stage(config)
   if not section:
     return
-  begun = (workdir / configuration.FILE).exists()
+  with processes.together():  # the others need not see the folders
+    found = first_stage_config(config, workdir, section) if processes.first() else None
+  found = json.loads(processes.text_from_first(json.dumps(found)))
+  if found is not None:  # else the run in the workdir is another one, as will be said
+    with config.unlocked():
+      config[section] = ml_collections.ConfigDict(configuration.tuples(found))
+
+
+def first_stage_config(
+  config: ml_collections.ConfigDict, workdir: Path, section: str
+) -> dict[str, Any] | None:
+  """The config of a run's first stage, and `step`, of which its parameters are.
+
+  As the workdir keeps it where the run has begun, None where that is a run without one.
+
+  Raises:
+    UserError: as `complete`.
+  """
   if not config.objective[section]:
     raise UserError(
       f"objective.{section}='' must name the folder of a trained {section}, as in "
       f'--config.objective.{section}=runs/{config[section].experiment or section}-digits-seed0'
     )
   source = Path(config.objective[section])
-  if begun:
+  if (workdir / configuration.FILE).exists():
     found = configuration.read(workdir).get(section)
   else:
     found = configuration.load(None, source, [])
     done = checkpoint.steps(source / FOLDERS[LAST])
     with found.unlocked():
-      found.step = max(done, default=found.num_steps)  # of which are the parameters
-  if found is None:
-    return  # the run in the workdir is another one, which is said when both are compared
-  if found.data.binarize != config.data.binarize:
+      found.step = max(done, default=found.num_steps)
+  if found is not None and found.data.binarize != config.data.binarize:
     raise UserError(
       f'data.binarize={config.data.binarize}, and the {section} in {source} was trained with '
       f'{found.data.binarize}: choose that'
     )
-  with config.unlocked():
-    config[section] = found
+  return None if found is None else found.to_dict()
