@@ -4,7 +4,7 @@ But for those that begin with another run.
 
 MNIST: as many updates as one core of a CPU (AMD EPYC with AVX-512, 2026-11-26, JAX 0.10.2) makes in
 MINUTES, compilation left out, so that a network that costs more is trained less; which device makes
-them is of no matter then; with the samples, two hours and a quarter on two cores. Digits: 300
+them is of no matter then; with the samples, nearly four hours on two cores. Digits: 300
 updates each, three runs of ten seconds to five minutes an experiment. The budget is too small for
 most: the page is a map of what there is.
 """
