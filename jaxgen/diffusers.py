@@ -26,6 +26,11 @@ from jaxgen.model import Model
 WEIGHTS = 'diffusion_pytorch_model.safetensors'
 SCHEDULES = {'linear': 'linear', 'squaredcos_cap_v2': 'cosine'}
 VARIANCES = {'fixed_small': 'small', 'fixed_large': 'large'}
+PROCESSES = 'DDPMScheduler', 'DDIMScheduler'
+FIXED_NOISE = {  # fields of a scheduler -> what the objective has
+  **{'trained_betas': None, 'rescale_betas_zero_snr': False, 'thresholding': False},
+  'clip_sample_range': 1.0,
+}
 
 
 def load(folder: str | Path, experiment: str, **sampler: Any) -> Model:
@@ -84,20 +89,23 @@ def schedule(config: ml_collections.ConfigDict, about: Mapping[str, Any]) -> Non
   Raises:
     UserError: it has a noise or a prediction that the objective has not.
   """
-  betas = about.get('beta_schedule', 'linear')
+  betas, steps = about.get('beta_schedule', 'linear'), about.get('num_train_timesteps', 1000)
   wanted = {
+    '_class_name': (about.get('_class_name', PROCESSES[0]), PROCESSES),
+    **{name: (about.get(name, known), (known,)) for name, known in FIXED_NOISE.items()},
     'beta_schedule': (betas, tuple(SCHEDULES)),
     'variance_type': (about.get('variance_type', 'fixed_small'), tuple(VARIANCES)),
     'prediction_type': (about.get('prediction_type', 'epsilon'), ('epsilon',)),
   }
-  if betas == 'linear':
-    wanted['beta_start'] = about.get('beta_start', 1e-4), (1e-4,)
-    wanted['beta_end'] = about.get('beta_end', 0.02), (0.02,)
+  if betas == 'linear':  # in T steps those of a thousand, scaled
+    for name, of_a_thousand in {'beta_start': 1e-4, 'beta_end': 0.02}.items():
+      known = round(of_a_thousand * 1000 / steps, 9)
+      wanted[name] = round(about.get(name, of_a_thousand), 9), (known,)
   for name, (value, known) in wanted.items():
     if value not in known:
       choices = ' or '.join(map(str, known))
       raise UserError(f'the scheduler has {name}={value!r}, and jaxgen {choices} alone')
-  config.objective.timesteps = about.get('num_train_timesteps', 1000)
+  config.objective.timesteps = steps
   config.objective.schedule = SCHEDULES[betas]
   config.objective.variance = VARIANCES[wanted['variance_type'][0]]
   config.sampler.clip = about.get('clip_sample', True)

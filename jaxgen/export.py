@@ -1,6 +1,7 @@
 """Trained parameters for other programs: named arrays, and how their networks are built.
 
-Plain Flax calls the network of a diffusion model after these ten lines:
+Where jaxgen is installed, plain Flax calls the network of a diffusion model, image and time scaled
+as its objective does it (`Denoiser`, `NoisePredictor`), after these ten lines:
 
   import importlib, json, math, pathlib, flax, numpy
   about = json.loads(pathlib.Path('exported/config.json').read_text())['networks']['denoiser']

@@ -143,7 +143,9 @@ def fit(picture: PillowImage.Image, size: int, channels: int) -> np.ndarray:
   Returns:
     uint8 (H, W, C).
   """
-  channels = channels or (1 if picture.mode in ('1', 'L', 'I', 'I;16', 'LA') else 3)
+  if picture.mode.startswith('I'):  # 16 bits a pixel, which Pillow would clip at 255
+    picture = PillowImage.fromarray((np.asarray(picture) // 257).astype(np.uint8))
+  channels = channels or (1 if picture.mode in ('1', 'L', 'LA') else 3)
   picture = picture.convert('L' if channels == 1 else 'RGB')
   if size:
     scale = size / min(picture.size)

@@ -219,7 +219,7 @@ class Model:
     return self.evaluation.measure(self.params, Split(pictures, labels))
 
   def export(self, folder: str | Path) -> None:
-    """Writes model.safetensors and config.json for programs without jaxgen, see `jaxgen.export`.
+    """Writes model.safetensors and config.json for other programs, see `jaxgen.export`.
 
     Raises:
       UserError: the folder holds something else.

@@ -10,7 +10,7 @@ from scipy.special import softmax
 
 from jaxgen import configuration, objectives
 from jaxgen.layers.attention import SelfAttention
-from jaxgen.networks import convolutional
+from jaxgen.networks import convolutional, unet
 from jaxgen.objectives.adversarial import spectral
 from tests.examples import EXPERIMENTS, example, facts
 
@@ -73,6 +73,12 @@ def test_a_layer_that_is_not_there_is_refused() -> None:
     ValueError, match=r'network.attention=\(2,\) stands behind hidden layers 0 to'
   ):
     jax.eval_shape(network.init, jax.random.key(0), jnp.zeros(SHAPE))
+
+
+def test_a_level_that_is_not_there_is_refused() -> None:
+  network = unet.UNet(channels=8, multipliers=(1, 2), blocks=1, attention=(2,), patch=1)
+  with pytest.raises(ValueError, match=r'network.attention=\(2,\) stands behind levels 0 to 1'):
+    jax.eval_shape(network.init, jax.random.key(0), jnp.zeros(SHAPE), jnp.int32(1))
 
 
 def test_a_spectrally_normalised_critic_has_every_kernel_of_its_attention_divided() -> None:

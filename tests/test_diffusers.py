@@ -1,6 +1,7 @@
 """Checkpoints of diffusers: their networks' outputs, their names, and what is not to be had."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ from jaxgen.diffusers import WEIGHTS
 from jaxgen.diffusers_checkpoint import OLDER
 from jaxgen.errors import UserError
 from jaxgen.networks.diffusers_unet import DiffusersUNet
+from jaxgen.objectives.diffusion import process
 from tests.answers import TIMES, UNETS, stored, unet_images, unet_weights
 
 EXPERIMENT = str(Path(__file__).parent.parent / 'experiments' / 'ddpm.py')
-SCHEDULER = {'beta_schedule': 'linear', 'num_train_timesteps': 50, 'variance_type': 'fixed_large'}
+SCHEDULER = {'beta_schedule': 'linear', 'num_train_timesteps': 1000, 'variance_type': 'fixed_large'}
 
 
 def older(name: str) -> str:
@@ -55,7 +57,9 @@ def test_a_pipeline_is_sampled_by_its_own_noise(tmp_path: Path) -> None:
   (tmp_path / 'scheduler').mkdir()
   (tmp_path / 'scheduler' / 'scheduler_config.json').write_text(json.dumps(SCHEDULER))
   model = diffusers.load(tmp_path, EXPERIMENT, name='ddim', steps=2)
-  assert model.config.objective.timesteps == 50
+  assert model.config.objective.timesteps == 1000
+  betas = np.linspace(1e-4, 0.02, 1000)  # as diffusers has them
+  np.testing.assert_allclose(process.alpha_bars('linear', 1000)[1:], np.cumprod(1.0 - betas))
   assert model.config.objective.variance == 'large'
   assert model.config.sampler.name == 'ddim'
   samples = model.sample(3, seed=1)
@@ -102,10 +106,21 @@ def test_files_and_schedulers_that_do_not_fit(tmp_path: Path) -> None:
     ('prediction_type', 'v_prediction'),
     ('beta_schedule', 'scaled_linear'),
     ('beta_end', 0.012),
+    ('_class_name', 'KarrasVeScheduler'),
+    ('trained_betas', [0.1, 0.2]),
+    ('rescale_betas_zero_snr', True),
+    ('thresholding', True),
+    ('clip_sample_range', 4.0),
   ):
     (tmp_path / 'scheduler_config.json').write_text(json.dumps(SCHEDULER | {field: value}))
-    with pytest.raises(UserError, match=f'the scheduler has {field}={value!r}, and jaxgen'):
+    with pytest.raises(
+      UserError, match=re.escape(f'the scheduler has {field}={value!r}, and jaxgen')
+    ):
       diffusers.load(tmp_path, EXPERIMENT)
+  fewer = SCHEDULER | {'num_train_timesteps': 50}  # whose noise would not be that of ddpm.py
+  (tmp_path / 'scheduler_config.json').write_text(json.dumps(fewer))
+  with pytest.raises(UserError, match=r'the scheduler has beta_start=0.0001, and jaxgen 0.002'):
+    diffusers.load(tmp_path, EXPERIMENT)
   (tmp_path / 'scheduler_config.json').unlink()
   weights = unet_weights('first') | {'more': np.zeros(2, np.float32)}
   safetensors.write(tmp_path / WEIGHTS, weights)

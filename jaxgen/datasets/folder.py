@@ -60,8 +60,6 @@ def read_file(path: Path, config: ml_collections.ConfigDict) -> np.ndarray:
   try:
     with PillowImage.open(path, formats=('png', 'jpeg')) as picture:
       upright = ImageOps.exif_transpose(picture)
-      if upright.mode.startswith('I'):  # 16 bits a pixel, which Pillow would clip at 255
-        upright = PillowImage.fromarray((np.asarray(upright) // 257).astype(np.uint8))
       return images.fit(upright, config.image_size, config.channels)
   except Exception as error:  # Pillow's decoders raise whatever they stumble over
     raise UserError(f'cannot read image {path}: {error or type(error).__name__}') from error

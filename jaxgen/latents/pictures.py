@@ -120,12 +120,15 @@ def along(latents: Latents, axes: np.ndarray) -> np.ndarray:
 def arithmetic(latents: Latents) -> np.ndarray | None:
   """First row: mean codes of the classes; others: a test image, its code, moved to each class.
 
-  A code moves to a class by the difference of the mean codes of that class and its own.
+  A code moves to a class by the difference of the mean codes of that class and its own. None where
+  no class has images on both sides.
   """
   train, test = latents.train, latents.test
   if train.labels is None:
     return None
   classes = np.intersect1d(train.labels, test.labels)[:COLUMNS]
+  if not len(classes):
+    return None
   means = codes.class_means(train.codes, train.labels, classes)
   rows = [np.flatnonzero(test.labels == label)[0] for label in classes]
   own = test.codes[rows]

@@ -12,6 +12,19 @@ from jaxgen.layers.convolution import Convolution
 NARROWER = 8  # times, than the input, is what places compare and pass on
 
 
+def places(attention: tuple[int, ...], count: int, what: str) -> set[int]:
+  """Which of so many levels or layers have attention; -1 is the last.
+
+  Raises:
+    ValueError: one of them is not there; `what` names them.
+  """
+  if not all(-count <= number < count for number in attention):
+    raise ValueError(
+      f'network.attention={attention} stands behind {what} 0 to {count - 1}, or -1 for the last'
+    )
+  return {number % count for number in attention}
+
+
 class SelfAttention(nn.Module):
   """x + gamma o, o what every place collects from all (Zhang et al. 2019, eq. 1-3).
 

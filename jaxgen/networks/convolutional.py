@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxgen.layers.attention import SelfAttention
+from jaxgen.layers.attention import SelfAttention, places
 from jaxgen.layers.convolution import (
   Convolution,
   Initializer,
@@ -41,12 +41,7 @@ def attended(
   Raises:
     ValueError: one of them is not there.
   """
-  if not all(-layers <= number < layers for number in attention):
-    raise ValueError(
-      f'network.attention={attention} stands behind hidden layers 0 to {layers - 1}, or -1 for the '
-      'last'
-    )
-  return SelfAttention(dtype)(x) if {layer, layer - layers} & {*attention} else x
+  return SelfAttention(dtype)(x) if layer in places(attention, layers, 'hidden layers') else x
 
 
 def image_norm(x: jax.Array, dtype: Any) -> jax.Array:

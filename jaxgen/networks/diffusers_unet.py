@@ -12,6 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxgen.layers.attention import places
 from jaxgen.layers.convolution import Convolution, StridedConvolution
 from jaxgen.layers.rematerialisation import call
 from jaxgen.networks.unet import GroupNorm, check_divisible
@@ -147,7 +148,7 @@ class DiffusersUNet(nn.Module):
   ) -> jax.Array:
     """A residual block of one level, with attention where the level has it."""
     x = self.residual(x, time, self.channels[level], f'{place}.resnets.{index}', training)
-    if level in {k % len(self.channels) for k in self.attention}:
+    if level in places(self.attention, len(self.channels), 'levels'):
       x = self.attend(x, f'{place}.attentions.{index}')
     return x
 

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgen.layers.attention import places
 from jaxgen.layers.convolution import Convolution, depth_to_space, space_to_depth
 from jaxgen.layers.embedding import fourier_embedding, timestep_embedding
 from jaxgen.layers.rematerialisation import call
@@ -192,7 +193,8 @@ class UNet(nn.Module):
   def block(self, x: jax.Array, time: jax.Array, level: int, training: bool) -> jax.Array:
     """A residual block of one level, with attention where the level has it."""
     x = self.residual(x, time, self.channels * self.multipliers[level], training)
-    return self.attend(x) if level in {k % len(self.multipliers) for k in self.attention} else x
+    levels = places(self.attention, len(self.multipliers), 'levels')
+    return self.attend(x) if level in levels else x
 
   def embed_time(self, t: jax.Array) -> jax.Array:
     """() -> (4 channels,)."""

@@ -37,7 +37,7 @@ def curves_of(runs: Sequence[Run]) -> list[Plot]:
       for name in record
       if name.startswith(prefix) and not name.endswith('_norm')
     )
-    for name in list(names)[:MOST_CURVES]:
+    for name in names:
       for run in runs:
         points = [(r['step'], r[name]) for r in run.records if numbers([r.get(name)])]
         if len(points) > 1:
@@ -126,10 +126,13 @@ def missing(runs: Sequence[Run]) -> dict[tuple[str, str], None]:
 
 def of_each(groups: Groups, trained: Groups) -> dict[str, Any]:
   """What runs.html shows of the runs one by one."""
-  folders = dict.fromkeys((run.name, run.folder) for runs in trained.values() for run in runs)
+  every = {run.folder: run for runs in trained.values() for run in runs}.values()
+  found = {name: curves_of(runs) for name, runs in trained.items()}
   return {
-    'films': {name: found for name, folder in folders if (found := films(folder))},
-    'curves': {name: plot for name, runs in trained.items() if (plot := curves_of(runs))},
+    'films': [(run.name, drawn) for run in every if (drawn := films(run.folder))],
+    'curves': {
+      name: (plots[:MOST_CURVES], plots[MOST_CURVES:]) for name, plots in found.items() if plots
+    },
     'classes': [found for runs in groups.values() for run in runs if (found := classes_of(run))],
   }
 
@@ -179,7 +182,7 @@ def page(
     heads={name: head(members) for name, members in groups.items()},
     runs=list({run.folder: run for run in reversed(runs)}.values())[::-1],
     problems=problems if study else [f'Left out: {p}' for p in (*problems, *repeated(runs))],
-    notes=dict.fromkeys((run.name, note) for run in runs for note in run.notes),
+    notes=dict.fromkeys((str(run.folder), note) for run in runs for note in run.notes),
     sections=sections,
     reasons=reasons | missing(runs),
     **({} if study else of_each(groups, trained)),

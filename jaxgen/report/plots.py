@@ -20,7 +20,7 @@ COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#7
 INK = {'light': '#333333', 'dark': '#d0d0d0'}
 PALER = b'#0072b2', b'#2f8fd0'  # the blue that is too dark for a dark page, and what stands for it
 MOST_POINTS = 500  # of a curve
-MOST_CURVES = 12  # of a group's training, and of its validation
+MOST_CURVES = 24  # of a group that are shown at once; of more, a click shows the others
 MOST_NAMED = 10  # lines of a plot that a legend names; of more, each point bears its name
 MOST_TICKS = 6  # that are labelled one by one, and as many letters in each
 
@@ -59,6 +59,7 @@ def draw(
     style |= {'svg.hashsalt': 'jaxgen', 'font.size': 9, 'legend.frameon': False}
     style |= {'svg.fonttype': 'none'}  # letters are the reader's, and a plot a third of the bytes
     style |= {'axes.spines.top': False, 'axes.spines.right': False}
+    style |= {'text.parse_math': False}  # names are as they are, dollars and all
     style |= {'axes.grid': True, 'grid.color': ink, 'grid.alpha': 0.15, 'axes.axisbelow': True}
     with matplotlib.rc_context(style):
       figure = Figure(figsize=size, layout='constrained')
@@ -79,6 +80,11 @@ def logarithmic(axes: Axes, which: str) -> None:
   axis.set_major_locator(LogLocator(subs=powers))
   axis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:,g}'))
   axis.set_minor_formatter(NullFormatter())
+
+
+def shown(name: str) -> str:
+  """A name that a legend does not take for one to be left out."""
+  return f'\u200b{name}' if name.startswith('_') else name
 
 
 def legend(axes: Axes) -> None:
@@ -158,14 +164,15 @@ def distance_over_time(
       colour, marker = COLOURS[number % len(COLOURS)], 'osD^vP*'[number // len(COLOURS) % 7]
       for place, (seconds, values) in enumerate(lines):
         style = {'color': colour, 'marker': marker, 'markersize': 4, 'linewidth': 1.2}
-        axes.plot(seconds, values, label=None if place else name, **style)
+        axes.plot(seconds, values, label=None if place else shown(name), **style)
     axes.set_xlim(left=0)
     logarithmic(axes, 'y')
     axes.set_xlabel('seconds of training')
     axes.set_title(label, fontsize=9)
     legend(axes)
 
-  words = ', '.join(f'{name} {lines[0][1][-1]:.4g}' for name, lines in groups.items())
+  ends = {name: np.mean([values[-1] for _, values in lines]) for name, lines in groups.items()}
+  words = ', '.join(f'{name} {end:.4g}' for name, end in ends.items())
   return draw(paint, (6.4, 3.0), f'{label} against seconds of training; at the end: {words}')
 
 
@@ -211,7 +218,7 @@ def sweep(
       middle, heights, spreads = zip(*means, strict=True)
       named[name] = middle[0], heights[0]
       joined = {'linestyle': '' if words else '-', 'linewidth': 1.2, 'capsize': 3, 'markersize': 5}
-      label = None if crowded else name or None
+      label = None if crowded else shown(name) or None
       axes.errorbar(middle, heights, spreads, label=label, **joined, **style)
     if real is not None:
       axes.axhline(real, color=COLOURS[-1], linestyle=':', linewidth=1.2, label='real images')

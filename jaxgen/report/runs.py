@@ -1,6 +1,7 @@
 """What a report knows of a run: everything in its workdir, read and never written."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,6 +66,11 @@ class Run(NamedTuple):
     start = 'sampler.'
     fields = {k.removeprefix(start): v for k, v in self.config.items() if k.startswith(start)}
     return sampler_name(fields)
+
+  @property
+  def command(self) -> str:
+    """Of the last start of its training, for a shell."""
+    return shlex.join(map(str, self.start.get('command', [])))
 
   @property
   def made_with(self) -> str:
