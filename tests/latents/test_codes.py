@@ -87,6 +87,8 @@ def test_arithmetic_under_a_linear_decoder_adds_differences_of_mean_images() -> 
     np.testing.assert_allclose(row[2:], image + means - means[label])
   unlabelled = LATENTS._replace(train=train._replace(labels=None))
   assert pictures.arithmetic(unlabelled) is None
+  apart = LATENTS._replace(test=LATENTS.test._replace(labels=LATENTS.test.labels + 100))
+  assert pictures.arithmetic(apart) is None  # no class has images on both sides
 
 
 def test_interpolations_join_test_images() -> None:
