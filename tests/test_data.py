@@ -269,7 +269,7 @@ def test_mnist_in_memory_and_on_demand() -> None:
     demand = datasets.load(section('mnist', memory_limit=0))
   except UserError as error:
     assert 'prepared as tfrecord' in str(error)  # noqa: PT017
-    return
+    pytest.skip('mnist is prepared as tfrecord, which is read whole')
   rows = np.arange(0, 6000, 97)
   for kept, lazy in zip(dataset, demand, strict=True):
     np.testing.assert_array_equal(kept.images[rows], lazy.images[rows])

@@ -1,5 +1,6 @@
 """The U-Net's parts against others' and by hand, and how they are put together."""
 
+import itertools
 from collections import Counter
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from jaxgen.layers import embedding
 from jaxgen.layers.embedding import timestep_embedding
-from jaxgen.networks import unet
+from jaxgen.networks import mlp, unet
 
 RNG = np.random.default_rng(0)
 
@@ -248,3 +249,36 @@ def test_levels_and_patches_must_fit_the_image(
     return
   with pytest.raises(ValueError, match=message):
     unet.check_divisible(height, width, patch, levels)
+
+
+@pytest.mark.parametrize(
+  'network',
+  [
+    unet.UNet(
+      channels=8, multipliers=(1,), blocks=1, attention=(), patch=1, classes=3, interval=True
+    ),
+    mlp.Denoiser(hidden=(8,), classes=3),
+  ],
+  ids=['unet', 'mlp'],
+)
+def test_a_label_its_absence_and_an_interval_are_each_felt(network: nn.Module) -> None:
+  """No label is none of the classes, and the second time is not the first."""
+  x, time = jax.random.normal(jax.random.key(0), (4, 4, 1)), jnp.float32(300.0)
+  second = (time,) if getattr(network, 'interval', False) else ()
+  shapes = jax.eval_shape(network.init, jax.random.key(0), x, time, jnp.int32(0), *second)
+  params = random_like(shapes)
+  apply = jax.jit(network.apply)
+  outputs = [apply(params, x, time, jnp.int32(label), *second) for label in (0, 1, 2, -1)]
+  if second:
+    outputs.append(apply(params, x, time, jnp.int32(0), time + 50.0))
+    outputs.append(apply(params, x, time + 50.0, jnp.int32(0), time))
+  for one, other in itertools.combinations(outputs, 2):
+    assert np.abs(one - other).max() > 1e-3
+
+
+def random_like(shapes: Any) -> Any:
+  """Parameters of these shapes, drawn, as some begin at zero."""
+  leaves, tree = jax.tree.flatten(shapes)
+  keys = jax.random.split(jax.random.key(1), len(leaves))
+  drawn = [0.3 * jax.random.normal(k, a.shape) for k, a in zip(keys, leaves, strict=True)]
+  return jax.tree.unflatten(tree, drawn)

@@ -42,7 +42,9 @@ class Told(nn.Module):
     return self.param('one', nn.initializers.ones, ()) * jnp.full_like(x, label)
 
 
-def model(network: nn.Module, label_dropout: float = 0.1, *guidance: float) -> Objective:
+def model(
+  network: nn.Module, label_dropout: float = 0.1, *guidance: float, **fields: Any
+) -> Objective:
   path = find_path('edm')
   predicted = prediction.image(path)
   return diffusion(
@@ -54,6 +56,7 @@ def model(network: nn.Module, label_dropout: float = 0.1, *guidance: float) -> O
     samplers.find(path, 'dpm_solver_2m', 60, sigma_max=80.0, evaluations=2),
     Guidance(*guidance),
     label_dropout=label_dropout,
+    **fields,
   )
 
 
@@ -70,6 +73,40 @@ def test_samples_are_of_the_class_asked_for(label: int) -> None:
   x = drawn(label)
   assert x.mean() == pytest.approx(MEANS[label], abs=0.02)
   assert x.std() == pytest.approx(NARROW, rel=0.03)
+
+
+@pytest.mark.parametrize('label', [0, 1])
+def test_what_is_drawn_anew_is_of_the_class_asked_for(label: int) -> None:
+  """From nothing but noise, or with nothing known."""
+  objective = model(TwoClasses())
+  params, _ = objective.init(jax.random.key(0))
+  keys, image = jax.random.split(jax.random.key(1), 3000), jnp.zeros(SHAPE)
+
+  def edited(key: jax.Array) -> jax.Array:
+    return objective.edit(params, image, jnp.int32(label), 1.0, key)
+
+  def inpainted(key: jax.Array) -> jax.Array:
+    return objective.inpaint(params, image, image > 0.0, jnp.int32(label), 1, 1, key)
+
+  for anew in (edited, inpainted):
+    x = np.asarray(jax.jit(jax.vmap(anew))(keys))
+    assert x.mean() == pytest.approx(MEANS[label], abs=0.03)
+    assert x.std() == pytest.approx(NARROW, rel=0.12)  # where it begins anew it is of first order
+
+
+def test_bits_are_those_of_the_class() -> None:
+  """Of grey levels of N(0.5, 0.4^2), told so: the entropy; told another class, more by its KL."""
+  objective = model(TwoClasses(), likelihood_steps=60)
+  params, _ = objective.init(jax.random.key(0))
+  x = MEANS[1] + NARROW * np.random.default_rng(0).normal(size=(400, *SHAPE))
+  levels, keys = np.round(x * 127.5) / 127.5, jax.random.split(jax.random.key(1), 400)
+  evaluate = jax.jit(jax.vmap(objective.evaluate, in_axes=(None, 0, 0)))
+  entropy = np.log2(NARROW * np.sqrt(2 * np.pi * np.e) * 127.5)
+  apart = (MEANS[1] - MEANS[0]) ** 2 / (2 * NARROW**2) / np.log(2)
+  for label, expected, near in ((1, entropy, 0.1), (0, entropy + apart, 0.4)):
+    found = evaluate(params, examples(levels, np.full(400, label, np.int32)), keys)
+    bits = found['probability_flow_bits_per_dimension']
+    assert bits.mean() == pytest.approx(expected, abs=near)
 
 
 def test_a_scale_of_nothing_leaves_the_label_out() -> None:

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from jaxgen.objectives.diffusion import error_table, process
-from jaxgen.objectives.diffusion.ddpm import ddpm
+from jaxgen.objectives.diffusion.ddpm import ddpm, reverse_steps
 from tests.examples import draw, on_one_device
 from tests.objectives.denoisers import SHAPE, Exact, evaluate, model, tables
 
@@ -82,6 +82,15 @@ def test_at_both_ends_a_learned_variance_is_a_fixed_one(schedule: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize('steps', [25, 5])
+def test_at_its_upper_end_a_learned_variance_of_fewer_steps_is_the_large_one(steps: int) -> None:
+  fields = ('ancestral', steps, 0.0, {})
+  found, log_range = reverse_steps(tables(T), 'learned', *fields)
+  large, _ = reverse_steps(tables(T), 'large', *fields)
+  upper = np.asarray(found.deviation**2 * np.exp(log_range))
+  np.testing.assert_allclose(upper[:-1], np.asarray(large.deviation)[:-1] ** 2, rtol=1e-4)
+
+
 def test_bound_with_the_exact_variance_is_the_entropy() -> None:
   """And below those of both fixed ones. Only the prior N(0, I) is not the law of x_T."""
   x = M + np.sqrt(V) * np.random.default_rng(0).normal(size=(400, *SHAPE))

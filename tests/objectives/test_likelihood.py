@@ -9,6 +9,8 @@ from scipy.stats import ortho_group
 
 from jaxgen.objectives.diffusion.likelihood import bits_per_dimension, log_density
 from jaxgen.objectives.diffusion.path import Path, find_path
+from tests.examples import examples
+from tests.objectives import gaussian
 
 SHAPE = (2, 3, 1)
 LEAST, MOST = 0.05, 60.0
@@ -51,6 +53,21 @@ def test_one_draw_of_signs_is_exact_where_directions_do_not_differ() -> None:
   for key in range(3):
     args = (denoiser(path, 0.36 * np.eye(6)), path, z, jax.random.key(key), 400, LEAST, MOST)
     assert log_density(*args) == pytest.approx(exact, abs=4e-3)  # of Heun's steps
+
+
+def test_bits_of_a_model_are_of_its_pixels_less_their_mean() -> None:
+  """Grey levels of N(MEAN, DEVIATION^2), of which preconditioning alone is the best denoiser."""
+  objective = gaussian.model(gaussian.Zero(), likelihood_steps=60)
+  params, _ = objective.init(jax.random.key(0))
+  drawn = np.random.default_rng(0).normal(size=(400, *gaussian.SHAPE))
+  levels = np.round((gaussian.MEAN + gaussian.DEVIATION * drawn) * 127.5) / 127.5
+  keys = jax.random.split(jax.random.key(1), 400)
+  found = jax.jit(jax.vmap(objective.evaluate, in_axes=(None, 0, 0)))(
+    params, examples(levels), keys
+  )
+  entropy = np.log2(gaussian.DEVIATION * np.sqrt(2 * np.pi * np.e) * 127.5)
+  bits = found['probability_flow_bits_per_dimension']
+  assert bits.mean() == pytest.approx(entropy, abs=0.1)
 
 
 def test_bits_bound_those_of_the_discrete_pixels() -> None:

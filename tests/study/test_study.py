@@ -92,8 +92,8 @@ def test_progress_is_said_in_a_few_lines(made: Made) -> None:
   assert len(lines) == 1 + 3 * 4 - 1 + 1
   assert lines[0] == f'Rates < 1: 4 cells in {made.folder}, 4 to run here'
   assert lines[1] == '[1/4] vae rate=1e+30 seed 0'
-  assert re.fullmatch(r'\[2/4\] vae rate=0.001 seed 0: finished \(0:\d\d\)', lines[5])
-  assert re.fullmatch(r'\[2/4\] 2 to go, ETA 0:\d\d', lines[6])
+  assert re.fullmatch(r'\[2/4\] vae rate=0.001 seed 0: finished \(\d+:\d\d\)', lines[5])
+  assert re.fullmatch(r'\[2/4\] 2 to go, ETA \d+:\d\d', lines[6])
   assert lines[-1].startswith(f'2 of 4 cells: {made.folder}/study.html')
 
 
@@ -257,11 +257,11 @@ def interrupted(arguments: list[str], output: Path, text: str) -> int:
   before = output.read_text().count(text) if output.exists() else 0
 
   def wait() -> None:
-    for _ in range(3000):
+    for _ in range(9000):
       if output.exists() and output.read_text().count(text) > before:
-        os.kill(os.getpid(), signal.SIGINT)
-        return
+        break
       time.sleep(0.02)
+    os.kill(os.getpid(), signal.SIGINT)  # also where nothing was said, so that the test ends
 
   threading.Thread(target=wait).start()
   return main(arguments)
