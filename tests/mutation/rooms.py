@@ -26,6 +26,7 @@ ROOMS = {
     (
       'jaxgen/objectives/*.py',
       'jaxgen/objectives/*/*.py',
+      'jaxgen/objectives/*/*/*.py',
     ),
     (
       'tests/objectives/*.py',
