@@ -2,7 +2,7 @@
 
 The average smooths the noise of the last updates and lags behind them; how long it may be
 depends on how long the run is. Digits: 12 runs of a minute and a half. MNIST: 12 runs of 2,000
-updates, three quarters of an hour on two CPU cores.
+updates, an hour on two CPU cores.
 """
 
 import ml_collections
