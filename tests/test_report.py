@@ -15,7 +15,7 @@ from PIL import Image, ImageSequence
 from jaxgen import images
 from jaxgen.evaluation.protocol import Number, Protocol
 from jaxgen.main import main as train
-from jaxgen.report import groups, plots, runs, tables
+from jaxgen.report import groups, runs, tables
 from jaxgen.report import page as page_module
 from jaxgen.report.__main__ import main as report
 from jaxgen.training import film as film_of
@@ -298,27 +298,3 @@ def test_training_is_a_film_without_loss_and_still_for_who_wants_it(
   (run / film_of.FOLDER / 'by_depth' / '10.png').write_bytes(b'torn')
   made(tmp_path, run, code=2)
   assert '10.png cannot be read' in capsys.readouterr().err
-
-
-def test_names_are_drawn_as_they_are() -> None:
-  """Also those that matplotlib would leave out, or take for a formula that it cannot read."""
-  lines = {
-    '_mine': [([1.0, 2.0], [3.0, 2.0]), ([1.0, 2.0], [5.0, 4.0])],
-    '$\\foo$': [([1.0], [2.0])],
-  }
-  drawn = plots.distance_over_time(lines, 'Fréchet distance')
-  picture = base64.b64decode(drawn.light.partition(',')[2]).decode()
-  for name in lines:
-    assert name in picture
-  assert drawn.alternative.endswith('at the end: _mine 3, $\\foo$ 2')  # the mean over seeds
-
-
-def test_every_curve_is_on_the_page(tmp_path: Path) -> None:
-  folder = workdir(tmp_path / 'run')
-  records = [
-    {'step': step} | {f'train/layer_{k}/kl': 1.0 * k * step for k in range(30)} for step in (10, 20)
-  ]
-  (folder / 'metrics.jsonl').write_text(''.join(json.dumps(r) + '\n' for r in records))
-  page = made(tmp_path, folder)
-  assert all(f'layer_{k}/kl over steps' in page for k in range(30))
-  assert '<summary>6 more</summary>' in page

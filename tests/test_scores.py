@@ -13,7 +13,7 @@ import pytest
 from jaxgen import configuration, datasets
 from jaxgen.datasets import splits
 from jaxgen.evaluation import measure, references, scores
-from jaxgen.features import Features, classifier, pixels, s4_legacy
+from jaxgen.features import Features, classifier, pixels
 from jaxgen.metrics.inception_score import inception_score
 
 ROOT = Path(__file__).parent.parent
@@ -280,41 +280,3 @@ def test_errors_are_of_one_set(
   expected = np.std(each, ddof=1) / math.sqrt(10)
   assert errors['inception_score_classifier'] == pytest.approx(expected, rel=1e-6)
   assert all(errors[f'{name}_classifier'] > 0.0 for name in ('fid', 'kid', 'precision', 'recall'))
-
-
-def test_less_than_all_are_a_random_choice() -> None:
-  """Folders and foreign samples are sorted by class."""
-  chosen = splits.subset(3000, 1000)
-  assert len(np.unique(chosen)) == 1000
-  assert 1300 < np.mean(chosen) < 1700
-  np.testing.assert_array_equal(chosen, splits.subset(3000, 1000))
-  np.testing.assert_array_equal(splits.subset(10, 1000), np.arange(10))
-
-
-def test_the_legacy_distance_stands_beside_the_others(
-  digits: splits.Dataset, features: Features, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
-  monkeypatch.setattr(scores, 'kinds', lambda *_: ([features], ''))
-  called: list[tuple[int, int]] = []
-
-  def distance(real: np.ndarray, made: np.ndarray) -> tuple[float, float]:
-    called.append((len(real), len(made)))
-    return 12.5 * len(called), 0.5
-
-  legacy = s4_legacy.Legacy(distance, 'cafe' * 16)
-  monkeypatch.setattr(s4_legacy, 'build', lambda _: legacy)
-  config = configuration.load(str(ROOT / 'experiments/vae.py'), None, [])
-  config.evaluation.s4_legacy_weights = 'weights.pth'
-  scorer, samples = scores.Scorer(digits, config, ('test', 'train')), digits.test.images[:100]
-  found = scorer.score([samples], seed=3)
-  assert called == [(len(digits.test.images), 100)] * 2
-  name = str(found[0].numbers[-1].protocol)
-  assert name.startswith('s4_legacy:cafecafe@v2[digits/test:')
-  assert name.endswith(f' n=100 against {len(digits.test.images)} seed=3]')
-  assert (found[0].numbers[-1].value, found[0].numbers[-1].standard_error) == (12.5, 0.5)
-  beside = found[0].real.numbers[-1]  # as many real images in the place of the samples, once
-  assert (beside.value, beside.standard_error) == (25.0, 0.5)
-  assert beside.protocol.comparable == found[0].numbers[-1].protocol.comparable
-  again = scorer.score([samples], seed=4)
-  assert [len(called), again[0].real.numbers.count(beside)] == [3, 1]

@@ -2,7 +2,11 @@
 
 import gzip
 import json
+import os
 import struct
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +24,7 @@ from tests.examples import dealt
 from tests.test_binarize import looker
 from tests.test_report import workdir
 
+ROOT = Path(__file__).parent.parent
 DRAWN = np.random.default_rng(0).integers(0, 256, (60, 5, 4), np.uint8)
 LABELS = np.arange(60) % 3
 
@@ -219,3 +224,24 @@ def test_every_look_is_another_on_any_number_of_devices() -> None:
 def test_a_crop_larger_than_the_images_is_refused() -> None:
   with pytest.raises(UserError, match=r'config.data.crop=8 moves images of shape \(8, 8, 1\)'):
     datasets.named('digits', crop=8)
+
+
+@pytest.mark.filterwarnings('ignore')  # those of tensorflow-datasets
+def test_unprepared_dataset_without_network_is_refused_in_seconds(tmp_path: Path) -> None:
+  nowhere = dict.fromkeys(('http_proxy', 'https_proxy', 'HTTPS_PROXY'), 'http://127.0.0.1:9')
+  arguments = '--config=experiments/vae.py:mnist', f'--workdir={tmp_path}/run'
+  began = time.monotonic()
+  result = subprocess.run(
+    [sys.executable, '-m', 'jaxgen.main', *arguments],
+    cwd=ROOT,
+    env=os.environ | nowhere | {'TFDS_DATA_DIR': str(tmp_path)},
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert result.returncode == 2
+  assert time.monotonic() - began < 100  # tensorflow-datasets alone retries for over 200 s
+  assert 'Traceback' not in result.stderr
+  for word in ("'mnist' is not prepared", 'TFDS_DATA_DIR', 'tfds.data_source', 'digits'):
+    assert word in result.stderr
+  assert not (tmp_path / 'run').exists()
