@@ -4,9 +4,18 @@ import base64
 import json
 from pathlib import Path
 
-from jaxgen.report import plots
+from jaxgen.evaluation.protocol import Number
+from jaxgen.report import plots, runs
 
-from .test_report import made, workdir
+from .test_report import FID, NAME, made, workdir
+
+
+def scored(folder: Path, name: str, *values: float) -> None:
+  """Scores in training, every ten steps."""
+  with (folder / 'metrics.jsonl').open('a') as file:
+    for step, value in zip((10, 20), values, strict=True):
+      record = {'step': step, 'validation/elbo_nats': -1.0, f'score/{name}': value}
+      file.write(json.dumps(record) + '\n')
 
 
 def test_names_are_drawn_as_they_are() -> None:
@@ -31,3 +40,30 @@ def test_every_curve_is_on_the_page(tmp_path: Path) -> None:
   page = made(tmp_path, folder)
   assert all(f'layer_{k}/kl over steps' in page for k in range(30))
   assert '<summary>6 more</summary>' in page
+
+
+def test_distances_in_training_are_drawn_over_its_time(tmp_path: Path) -> None:
+  a = workdir(tmp_path / 'a', Number(FID, 1.0))
+  scored(a, NAME, 40.0, 30.0)
+  b = workdir(tmp_path / 'b', batch_size=20)
+  plot = NAME.replace(' seed=0', '')
+  assert runs.read(a)[0].distances() == {(plot, ''): ([2.0, 4.0], [40.0, 30.0])}
+  assert f'{plot} against seconds of training; at the end: a 30' in made(tmp_path, a, b)
+  assert 'against seconds of training' not in made(tmp_path, b)
+  # Other samplers share the plot, by name; other features do not.
+  scored(b, NAME.replace('seed=0', 'seed=1 by heun steps=9'), 30.0, 20.0)
+  scored(b, NAME.replace('aaaa', 'cccc'), 3.0, 2.0)
+  page = made(tmp_path, a, b)
+  assert f'{plot} against seconds of training; at the end: a 30, b, heun steps=9 20' in page
+  assert f'{plot.replace("aaaa", "cccc")} against seconds of training; at the end: b 2' in page
+
+
+def test_distances_of_the_first_version_share_no_plot(tmp_path: Path) -> None:
+  """They did not say by which features they were."""
+  folders = [workdir(tmp_path / name, batch_size=size) for name, size in (('a', 10), ('b', 20))]
+  for folder in folders:
+    scored(folder, 'fid_classifier@v1[digits/train n=80 seed=0]', 40.0, 30.0)
+  page = made(tmp_path, *folders)
+  for name in 'ab':
+    plot = f'fid_classifier@v1[digits/train n=80] of {name}'
+    assert f'{plot} against seconds of training; at the end: {name} 30' in page
