@@ -45,7 +45,7 @@ def kill_until_done(workdir: Path, family: str, kills: int, seed: int) -> str:
     output.write_text('')
     process = Process(output, arguments)
     process.wait_for(mark)
-    time.sleep(chance.uniform(0.0, 0.15))
+    time.sleep(chance.uniform(0.0, 0.03))
     process.signal(signal.SIGKILL)
     struck += process.wait() == -signal.SIGKILL
   code, text = run(output, arguments)
