@@ -132,3 +132,11 @@ def one_of_each_objective() -> list[Any]:
     pytest.param(path, id=path.stem, marks=[] if path in quick else pytest.mark.slow)
     for path in one_of_each(objective_of)
   ]
+
+
+def random_like(shapes: Any) -> Any:
+  """Parameters of these shapes, drawn, as some begin at zero."""
+  leaves, tree = jax.tree.flatten(shapes)
+  keys = jax.random.split(jax.random.key(1), len(leaves))
+  drawn = [0.3 * jax.random.normal(k, a.shape) for k, a in zip(keys, leaves, strict=True)]
+  return jax.tree.unflatten(tree, drawn)

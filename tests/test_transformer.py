@@ -7,6 +7,7 @@ import pytest
 
 from jaxgen.layers.embedding import grid_embedding
 from jaxgen.networks.transformer import Transformer, modulated
+from tests.examples import random_like
 
 SMALL = {'width': 16, 'depth': 2, 'heads': 2, 'patch': 2}
 TIME = jnp.float32(10)
@@ -61,10 +62,7 @@ def test_label_interval_and_dropout_are_felt() -> None:
   network = Transformer(**SMALL, classes=3, interval=True, dropout=0.5)
   x = jax.random.normal(jax.random.key(0), (4, 4, 1))
   shapes = jax.eval_shape(network.init, jax.random.key(0), x, TIME, jnp.int32(0), TIME)
-  leaves, tree = jax.tree.flatten(shapes)
-  keys = jax.random.split(jax.random.key(1), len(leaves))
-  drawn = [0.3 * jax.random.normal(k, a.shape) for k, a in zip(keys, leaves, strict=True)]
-  params = jax.tree.unflatten(tree, drawn)
+  params = random_like(shapes)
   apply = jax.jit(network.apply, static_argnames='training')
   plain = apply(params, x, TIME, jnp.int32(0), TIME)
   others = [

@@ -13,6 +13,7 @@ import pytest
 from jaxgen.layers import embedding
 from jaxgen.layers.embedding import timestep_embedding
 from jaxgen.networks import mlp, unet
+from tests.examples import random_like
 
 RNG = np.random.default_rng(0)
 
@@ -274,11 +275,3 @@ def test_a_label_its_absence_and_an_interval_are_each_felt(network: nn.Module) -
     outputs.append(apply(params, x, time + 50.0, jnp.int32(0), time))
   for one, other in itertools.combinations(outputs, 2):
     assert np.abs(one - other).max() > 1e-3
-
-
-def random_like(shapes: Any) -> Any:
-  """Parameters of these shapes, drawn, as some begin at zero."""
-  leaves, tree = jax.tree.flatten(shapes)
-  keys = jax.random.split(jax.random.key(1), len(leaves))
-  drawn = [0.3 * jax.random.normal(k, a.shape) for k, a in zip(keys, leaves, strict=True)]
-  return jax.tree.unflatten(tree, drawn)

@@ -37,6 +37,22 @@ def spread(timesteps: int, last: float) -> float:
   return float(np.sqrt(variance))
 
 
+def reverse(path: paths.Path) -> list[Row]:
+  """A step of the ancestral sampler against the reverse equation."""
+  timesteps, t = 1_000_000, 300_000
+  steps = process.reverse_steps(process.alpha_bars('linear', timesteps), np.arange(t + 1))
+  beta = B0 + (B1 - B0) * t / timesteps
+  a, s2 = path.a(t / timesteps), path.s(t / timesteps) ** 2
+  x, x_0 = 0.7, -0.4  # any state, and what is expected of it
+  drift = -0.5 * beta * x - beta * (a * x_0 - x) / s2
+  found = (x - steps.from_x_0[0] * x_0 - steps.from_x_t[0] * x) * timesteps
+  noise, note = steps.deviation[0] ** 2 * timesteps, 'of order 1 / T'
+  return [
+    Row('reverse drift at t = 0.3, T = 10^6', drift, found, 0.0, 1e-5, note),
+    Row('squared noise a unit of time', beta, noise, 0.0, 1e-4, note),
+  ]
+
+
 def claim(full: bool) -> Claim:
   path, rows = paths.vp(), []
   for t in (0.25, 1.0):
@@ -59,24 +75,7 @@ def claim(full: bool) -> Claim:
         'int beta^3 / 3T and less',
       )
     )
-  timesteps, t = 1_000_000, 300_000
-  steps = process.reverse_steps(process.alpha_bars('linear', timesteps), np.arange(t + 1))
-  beta = B0 + (B1 - B0) * t / timesteps
-  a, s2 = path.a(t / timesteps), path.s(t / timesteps) ** 2
-  x, x_0 = 0.7, -0.4  # any state, and what is expected of it
-  drift = -0.5 * beta * x - beta * (a * x_0 - x) / s2
-  found = (x - steps.from_x_0[0] * x_0 - steps.from_x_t[0] * x) * timesteps
-  rows.append(Row('reverse drift at t = 0.3, T = 10^6', drift, found, 0.0, 1e-5, 'of order 1 / T'))
-  rows.append(
-    Row(
-      'squared noise a unit of time',
-      beta,
-      steps.deviation[0] ** 2 * timesteps,
-      0.0,
-      1e-4,
-      'of order 1 / T',
-    )
-  )
+  rows += reverse(path)
   counts = np.array([250, 500, 1000, 2000, 4000, 8000] if full else [250, 500, 1000, 2000])
   exact = np.sqrt(path.a(0.1) ** 2 * C**2 + path.s(0.1) ** 2)
   errors = np.array([exact - spread(int(n), 0.1) for n in counts])
