@@ -131,7 +131,7 @@ def test_update_agrees_on_any_number_of_devices(experiment: str, devices: int) -
   many, many_metrics = two_updates(experiment, devices)
   start = parallel.initial_state(built(experiment), 0).params
   pairs = zip(leaves(one.params), leaves(start), strict=True)
-  assert max(np.abs(a - b).max() for a, b in pairs) > 1e-3  # or agreement would mean nothing
+  assert max(np.abs(a - b).max() for a, b in pairs) > 1e-4  # or agreement would mean nothing
   for a, b in zip(leaves(one), leaves(many), strict=True):
     np.testing.assert_allclose(a, b, atol=1e-5)
   for a, b in zip(one_metrics, many_metrics, strict=True):

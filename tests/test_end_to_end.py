@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from jaxgen import configuration
-from jaxgen.fields import flatten
+from jaxgen.fields import FIRST_STAGES, flatten
 from jaxgen.main import main
 from tests.examples import EXPERIMENTS, TINY, one_of_each_objective
 
@@ -30,9 +30,15 @@ SMALL = TINY | {
 }
 
 
+def own_fields(experiment: Path) -> list[str]:
+  """The fields of an experiment, without those of the run that it stands on."""
+  fields = flatten(configuration.execute(str(experiment)).to_dict())
+  return [name for name, _ in fields if name.partition('.')[0] not in FIRST_STAGES]
+
+
 def shrunk(experiment: Path, folder: Path) -> list[str]:
   """Command-line overrides that make an experiment tiny, with the run that it stands on, if any."""
-  fields = dict(flatten(configuration.execute(str(experiment)).to_dict()))
+  fields = own_fields(experiment)
   overrides = [f'--config.{name}={value}' for name, value in SMALL.items() if name in fields]
   for stage, name in (('autoencoder', 'autoencoder'), ('teacher', 'flow_matching')):
     if f'objective.{stage}' in fields:
@@ -101,5 +107,4 @@ def test_every_experiment_resumes_to_the_same_bits(experiment: Path, tmp_path: P
 
 def schedules(experiment: Path) -> list[str]:
   """The fields that schedule rates over the number of steps."""
-  fields = flatten(configuration.execute(str(experiment)).to_dict())
-  return [name for name, _ in fields if name.endswith('optimizer.schedule')]
+  return [name for name in own_fields(experiment) if name.endswith('optimizer.schedule')]
