@@ -26,9 +26,6 @@ EXPERIMENTS = sorted(
 DEAR = ('vdm',)  # to compile: they do not stand for their family
 QUICK = ('adversarial', 'diffusion', 'linear', 'variational')  # families that tests see by default
 
-# Networks in place of those that normalise over the batch, which parts of it apart refuse.
-APART = {'began': 'mlp'}
-
 # What makes an experiment's model tiny, where its config has the field.
 TINY = {
   'network.hidden': (16, 16),

@@ -11,10 +11,10 @@ import pytest
 from jaxgen.devices import parallel
 from jaxgen.objectives.base import DEVICES, accumulating, average, descend, each
 from tests import test_contract as contract
-from tests.examples import APART, dealt, objective_of, one_of_each
+from tests.examples import dealt, family_of, one_of_each
 
 RNG = np.random.default_rng(0)
-EXPERIMENTS = [path.stem for path in one_of_each(objective_of)]
+FAMILIES = [path.stem for path in one_of_each(family_of)]
 
 
 @pytest.mark.parametrize('devices', [1, 4])
@@ -35,13 +35,10 @@ def test_the_mean_of_parts_is_that_of_the_whole_and_each_keeps_its_place(devices
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-  'experiment',
-  EXPERIMENTS,
-)
+@pytest.mark.parametrize('experiment', [*FAMILIES, 'wgan'])
 def test_an_accumulated_update_is_the_update(experiment: str) -> None:
   """Two updates in four parts each: state and metrics are those of undivided ones, to rounding."""
-  model, found = contract.built(experiment, APART.get(experiment, '')), []
+  model, found = contract.built(experiment), []
   for accumulate in (1, 4):
     step = parallel.train_steps(model, 0, 0.9, accumulate=accumulate)
     state, every = parallel.initial_state(model, 0), []

@@ -58,16 +58,9 @@ def config_of(experiment: str) -> ml_collections.ConfigDict:
 
 
 @cache
-def built(experiment: str, network: str = '') -> Objective:
-  """The objective, under an optimizer whose steps are proportional to the gradients.
-
-  Args:
-    experiment: the name of its file.
-    network: of the kind to take in place of the experiment's, '' for that.
-  """
+def built(experiment: str) -> Objective:
+  """The objective, under an optimizer whose steps are proportional to the gradients."""
   config = config_of(experiment)
-  if network:
-    config.network.name = network
   for section in optimizers_of(config):
     config[section].update(PLAIN)
   return objectives.find_objective(config, FACTS)
@@ -125,10 +118,9 @@ def test_init_depends_on_the_key_alone(experiment: str) -> None:
   assert {leaf.dtype for leaf in leaves(first[0])} == {np.dtype('float32')}
 
 
-@pytest.mark.parametrize('devices', [pytest.param(2, marks=pytest.mark.slow), 4])
-def test_update_agrees_on_any_number_of_devices(experiment: str, devices: int) -> None:
+def test_update_agrees_on_one_device_and_on_four(experiment: str) -> None:
   one, one_metrics = two_updates(experiment, 1)
-  many, many_metrics = two_updates(experiment, devices)
+  many, many_metrics = two_updates(experiment, 4)
   start = parallel.initial_state(built(experiment), 0).params
   pairs = zip(leaves(one.params), leaves(start), strict=True)
   assert max(np.abs(a - b).max() for a, b in pairs) > 1e-4  # or agreement would mean nothing

@@ -12,14 +12,14 @@ SHORT = {'num_steps': STEPS, 'checkpoint__every': STEPS, 'evaluation__every': 0}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(('family', 'batch'), [('vae', 32), ('wgan', 160)])
 def test_ordered_reduction_gives_one_hash_for_any_device_count(
-  family: str, batch: int, tmp_path: Path, figure: Callable[[str], None]
+  tmp_path: Path, figure: Callable[[str], None]
 ) -> None:
+  """Of a game, each of whose critic steps has its share of the batch."""
   hashes, losses = set(), []
   for devices in (1, 2, 4, 8):
     workdir = tmp_path / str(devices)
-    arguments = command(family, workdir, batch_size=batch, reduction='ordered', **SHORT)
+    arguments = command('wgan', workdir, batch_size=160, reduction='ordered', **SHORT)
     code, output = run(
       tmp_path / f'output{devices}', (*arguments, f'--config.cpu_devices={devices}')
     )
