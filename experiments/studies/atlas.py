@@ -1,12 +1,10 @@
-"""Every experiment of the folder above at one budget of work, three seeds each.
+"""Every experiment of the folder above at one budget of work, but for those that stand on a run.
 
-But for those that begin with another run.
-
-MNIST: as many updates as one core of a CPU (AMD EPYC with AVX-512, 2026-11-26, JAX 0.10.2) makes in
-MINUTES, compilation left out, so that a network that costs more is trained less; which device makes
-them is of no matter then; with the samples, nearly four hours on two cores. Digits: 300
-updates each, three runs of ten seconds to five minutes an experiment. The budget is too small for
-most: the page is a map of what there is.
+MNIST, three seeds: as many updates as one core of a CPU (AMD EPYC with AVX-512, 2026-11-26, JAX
+0.10.2) makes in MINUTES, compilation left out, so that a network that costs more is trained less;
+which device makes them is of no matter then; with the samples, nearly four hours on two cores.
+Digits: one seed, 300 updates each, ten seconds to five minutes an experiment. The budget is too
+small for most: the page is a map of what there is.
 """
 
 from typing import Any
@@ -84,5 +82,6 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
       *('network_evaluations_per_sample', 'seconds_per_1000_samples'),
     ),
     x='model',
+    seeds=(0,) if dataset == 'digits' else (0, 1, 2),
     log=('fid_classifier',),
   )
