@@ -3,8 +3,8 @@
 MNIST, three seeds: as many updates as one core of a CPU (AMD EPYC with AVX-512, 2026-11-26, JAX
 0.10.2) makes in MINUTES, compilation left out, so that a network that costs more is trained less;
 which device makes them is of no matter then; with the samples, nearly four hours on two cores.
-Digits: one seed, 300 updates each, ten seconds to five minutes an experiment. The budget is too
-small for most: the page is a map of what there is.
+Digits, as a rehearsal: one seed, 300 updates and 200 samples each. The budget is too small for
+most: the page is a map of what there is.
 """
 
 from typing import Any
@@ -61,20 +61,22 @@ WARM_UPS = 'pixelcnn', 'tarflow', 'transformer'
 
 
 def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
+  digits = dataset == 'digits'
+
   def steps(name: str) -> int:  # in hundreds, as they are logged
     wanted = 60 * MINUTES * UPDATES_PER_SECOND[name]
-    return 300 if dataset == 'digits' else max(100, round(wanted / 100) * 100)
+    return 300 if digits else max(100, round(wanted / 100) * 100)
 
   def model(name: str) -> dict[str, Any]:
     chosen = {'num_steps': steps(name)}
-    if dataset != 'digits' and name in WARM_UPS:  # as long as all of so few updates
+    if not digits and name in WARM_UPS:  # as long as all of so few updates
       chosen['optimizer'] = {'warmup_steps': steps(name) // 10}
     return common.model(name, dataset, **chosen)
 
   return common.study(
     'Atlas: every experiment at one budget of work',
     models={name: model(name) for name in UPDATES_PER_SECOND},
-    overrides={'log_every': 100},
+    overrides={'log_every': 100} | ({'evaluation': {'num_samples': 200}} if digits else {}),
     numbers=(
       *('fid_classifier', 'precision_classifier', 'recall_classifier', 'coverage_classifier'),
       *('class_kl_corrected_nats_classifier', 'bits_per_dimension'),
@@ -82,6 +84,6 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
       *('network_evaluations_per_sample', 'seconds_per_1000_samples'),
     ),
     x='model',
-    seeds=(0,) if dataset == 'digits' else (0, 1, 2),
+    seeds=(0,) if digits else (0, 1, 2),
     log=('fid_classifier',),
   )
