@@ -82,6 +82,7 @@ def test_experiment_trains_resumes_to_the_same_bits_samples_and_evaluates(
   said = train(workdir, 4)
   assert 'Resuming from step 2' in said
   assert 'Finished: step 4 of 4' in said
+  assert 'Resuming from step 4' in train(workdir, 4)
   train(tmp_path / 'whole', 4, '--config.evaluation.every=0')
   assert bits(workdir, 4) == bits(tmp_path / 'whole', 4)
 
