@@ -2,7 +2,10 @@
 
 import base64
 import json
+import re
 from pathlib import Path
+
+import numpy as np
 
 from jaxgen.evaluation.protocol import Number
 from jaxgen.report import plots, runs
@@ -67,3 +70,21 @@ def test_distances_of_the_first_version_share_no_plot(tmp_path: Path) -> None:
   for name in 'ab':
     plot = f'fid_classifier@v1[digits/train n=80] of {name}'
     assert f'{plot} against seconds of training; at the end: {name} 30' in page
+
+
+def test_labels_along_x_do_not_meet() -> None:
+  """Decays near 1 stand in their order; what a scale can show is to scale."""
+  decays = (0.99, 0.0, 0.999, 0.9)
+  assert plots.ordered(decays, log=False) == sorted(decays)
+  assert plots.ordered((0.001, 0.01, 0.1, 1.0), log=False)
+  assert not plots.ordered((0.001, 0.01, 0.1, 1.0), log=True)
+  assert plots.ordered(('heun', 'ddim', 'heun'), log=False) == ['heun', 'ddim']
+  assert not plots.ordered((12.3412, 12.3413, 50.0), log=False)  # as measured, without labels
+
+  drawn = plots.sweep({'': [[(decay, 2.0)] for decay in decays]}, 'decay', 'distance', '@v1')
+  picture = base64.b64decode(drawn.light.partition(',')[2]).decode()
+  places = [re.search(rf'x="([\d.]+)"[^>]*>{decay:g}</text>', picture) for decay in decays]
+  left, *others = sorted(float(place[1]) for place in places if place)
+  assert len(others) == len(decays) - 1
+  gaps = np.diff([left, *others])
+  assert gaps.min() > 0.9 * gaps.max()

@@ -23,6 +23,7 @@ MOST_POINTS = 500  # of a curve
 MOST_CURVES = 24  # of a group that are shown at once; of more, a click shows the others
 MOST_NAMED = 10  # lines of a plot that a legend names; of more, each point bears its name
 MOST_TICKS = 6  # that are labelled one by one, and as many letters in each
+NEAR = 0.04  # of the width of a plot, where two labels meet
 
 Curves = dict[str, list[tuple[list[float], list[float]]]]  # kind -> (steps, values) of each seed
 Series = list[list[tuple[Any, float]]]  # for each point of a line, (x, y) of each seed
@@ -187,7 +188,8 @@ def sweep(
   """A number along something: a dot for each seed, a line through the means, bars of deviations.
 
   Args:
-    lines: by name, '' where there is one only; x are numbers, or words in their order.
+    lines: by name, '' where there is one only; x are numbers, or words in their order. A few
+      numbers too near each other to be labelled stand in their order too.
     x: what is along the plot.
     y: the number in words.
     protocol: how it was measured.
@@ -195,12 +197,10 @@ def sweep(
     real: what real images score, drawn across.
   """
   found = [value for series in lines.values() for seeds in series for value, _ in seeds]
-  words = (
-    [] if all(isinstance(value, int | float) for value in found) else list(dict.fromkeys(found))
-  )
+  in_order = ordered(found, 'x' in log)
 
   def place(value: Any) -> float:
-    return float(words.index(value) if words else value)
+    return float(in_order.index(value) if in_order else value)
 
   crowded = len(lines) > MOST_NAMED and all(len(series) == 1 for series in lines.values())
 
@@ -217,17 +217,22 @@ def sweep(
       )
       middle, heights, spreads = zip(*means, strict=True)
       named[name] = middle[0], heights[0]
-      joined = {'linestyle': '' if words else '-', 'linewidth': 1.2, 'capsize': 3, 'markersize': 5}
+      joined = {
+        'linestyle': '' if in_order else '-',
+        'linewidth': 1.2,
+        'capsize': 3,
+        'markersize': 5,
+      }
       label = None if crowded else shown(name) or None
       axes.errorbar(middle, heights, spreads, label=label, **joined, **style)
     if real is not None:
       axes.axhline(real, color=COLOURS[-1], linestyle=':', linewidth=1.2, label='real images')
     values = [y for series in lines.values() for seeds in series for _, y in seeds]
-    if 'x' in log and not words and min(map(place, found), default=0) > 0:
+    if 'x' in log and not in_order and min(map(place, found), default=0) > 0:
       logarithmic(axes, 'x')
     if 'y' in log and min([*values, *([] if real is None else [real])], default=0) > 0:
       logarithmic(axes, 'y')
-    tick(axes, words or sorted(set(found)), place)
+    tick(axes, in_order or sorted(set(found)), place)
     axes.set_xlabel(x)
     axes.set_title(y, fontsize=9)
     if crowded:
@@ -246,12 +251,41 @@ def in_words(lines: dict[str, Series]) -> str:
   )
 
 
-def tick(axes: Axes, ticks: Sequence[Any], place: Callable[[Any], float]) -> None:
-  """Labels each of a few chosen values along x, or words, one by one; not values as measured."""
-  words = not all(isinstance(value, int | float) for value in ticks)
-  shown = list(map(str, ticks)) if words else [f'{value:g}' for value in ticks]
-  if words or max(len(shown), *map(len, shown)) <= MOST_TICKS:
-    axes.set_xticks([place(value) for value in ticks], shown, rotation=30 if len(ticks) > 4 else 0)
+def ordered(values: Sequence[Any], log: bool) -> list[Any]:
+  """Those of x that stand in their order, not to scale: words, and numbers whose labels would meet.
+
+  None where a scale, logarithmic or not, shows them all.
+  """
+  if not numbers(values):
+    return list(dict.fromkeys(values))
+  found = sorted(set(values))
+  if not labelled(found):
+    return []
+  scale = np.log(found) if log and found[0] > 0 else np.asarray(found, float)
+  return found if (np.diff(scale) < NEAR * np.ptp(scale)).any() else []
+
+
+def numbers(values: Sequence[Any]) -> bool:
+  """Whether they are no words."""
+  return all(isinstance(value, int | float) for value in values)
+
+
+def written(values: Sequence[Any]) -> list[str]:
+  """How they are written along x."""
+  return [f'{value:g}' for value in values] if numbers(values) else list(map(str, values))
+
+
+def labelled(values: Sequence[Any]) -> bool:
+  """Whether each has its label: words, and a few chosen numbers; not values as measured."""
+  chosen = len(values) <= MOST_TICKS and all(len(name) <= MOST_TICKS for name in written(values))
+  return chosen or not numbers(values)
+
+
+def tick(axes: Axes, values: Sequence[Any], place: Callable[[Any], float]) -> None:
+  """Labels values along x one by one."""
+  if labelled(values):
+    rotation = 30 if len(values) > 4 else 0
+    axes.set_xticks([place(value) for value in values], written(values), rotation=rotation)
     axes.xaxis.set_minor_locator(NullLocator())
 
 
