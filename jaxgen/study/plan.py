@@ -1,6 +1,7 @@
 """A study's config -> its cells, every one of them checked before anything runs.
 
-A study is a Python file whose `get_config(dataset)` returns, by name:
+A study is a Python file whose `get_config(dataset)` returns, by name (models and axes are shown in
+the alphabet's order, for a ConfigDict sorts its keys; values of an axis as they are given):
 
   title: what it asks, in a line.
   models: name -> {experiment: file beside the study's, as '../vae.py:digits'; overrides: section}.
@@ -11,7 +12,7 @@ A study is a Python file whose `get_config(dataset)` returns, by name:
     such as one with many steps to compare with; may be left out.
   seeds: of the trainings.
   numbers: what is wanted, as in 'fid_classifier' against the test split, 'train/fid_classifier',
-    'raw/elbo_nats' of the raw parameters, or 'training_seconds'.
+    'raw/bits_per_dimension' of the raw parameters, or 'training_seconds'.
   x: the axis, 'model' or number along the plots; with a number, axes of numbers run along too.
   log: which of the axis and the numbers have a logarithmic scale.
 """
@@ -30,6 +31,7 @@ from jaxgen import checks, configuration
 from jaxgen.errors import UserError, suggest
 from jaxgen.fields import flatten
 from jaxgen.report.runs import ASIDE
+from jaxgen.study.numbers import asks_for_raw
 
 FIELDS = {
   **{'title': str, 'x': str, 'seeds': tuple, 'numbers': tuple, 'log': tuple},
@@ -258,11 +260,6 @@ def cells_of(config: ml_collections.ConfigDict, model: str, folder: Path) -> Ite
       words = [model, *(f'{axis}{value}' for axis, value in point.items()), f'seed{seed}']
       name = '-'.join(re.sub(r'[^\w.+-]', '_', word) for word in words)
       yield Cell(name, model, point, seed, arguments, used, samplings)
-
-
-def asks_for_raw(numbers: Sequence[str]) -> bool:
-  """Whether any of these is of the raw parameters, which are looked at for them alone."""
-  return any('raw' in number.split('/')[:-1] for number in numbers)
 
 
 def checked(model: str, source: str, overrides: Sequence[str]) -> ml_collections.ConfigDict:

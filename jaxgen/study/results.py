@@ -9,16 +9,16 @@ from jaxgen import configuration
 from jaxgen.errors import UserError
 from jaxgen.fields import flatten
 from jaxgen.report.groups import Groups
-from jaxgen.report.runs import Run, as_dict, read
-from jaxgen.report.tables import Row, cost, plain_rows, score_rows
+from jaxgen.report.runs import Run, read
+from jaxgen.report.tables import Row, cost
 from jaxgen.study import cells
+from jaxgen.study.numbers import rows_of
 from jaxgen.study.plan import COSTS, MODEL, Cell, Point, Study
 from jaxgen.version import __version__
 
 FILE = 'study.json'
 # Of a study's config; the others may change in a folder: what is shown.
 COMPUTED = 'models', 'overrides', 'axes', 'besides'
-PLACES = {'raw': 'Raw parameters', 'train': 'Training split'}  # of a number, if not the usual ones
 
 
 class Entry(NamedTuple):
@@ -85,7 +85,7 @@ def collect(study: Study, workdir: Path) -> Result:
   ]
   still = [entry.cell.name for entry in result.cells if entry.status == cells.OPEN]
   problems += [f'not finished: {", ".join(still)}'] if still else []
-  problems += trained_otherwise(workdir, result.cells)
+  problems += trained_otherwise(workdir, entries)
   if result.runs:
     problems += [f'no run has the number {name!r}' for name, found in rows.items() if not found]
   return result._replace(rows=rows, problems=problems)
@@ -112,10 +112,10 @@ def entries_of(study: Study, workdir: Path, cell: Cell) -> list[Entry]:
 def trained_otherwise(workdir: Path, entries: Sequence[Entry]) -> list[str]:
   """Which runs were trained with another config than their experiment's file has now."""
   found: dict[str, list[str]] = {}
-  for entry in entries:
-    there = cells.places(workdir, entry.cell).workdir
-    if entry.run and (fields := configuration.differences(entry.cell.config, there)):
-      found.setdefault(', '.join(fields), []).append(entry.cell.name)
+  for cell in {entry.cell.name: entry.cell for entry in entries if entry.run}.values():
+    there = cells.places(workdir, cell).workdir
+    if fields := configuration.differences(cell.config, there):
+      found.setdefault(', '.join(fields), []).append(cell.name)
   return [f'of another config, {fields}: {", ".join(names)}' for fields, names in found.items()]
 
 
@@ -123,24 +123,6 @@ def words(study: Study, point: Point) -> str:
   """A point as the name of a group."""
   model = [str(point[MODEL])] if len(study.config.models) > 1 or len(point) == 1 else []
   return ' '.join([*model, *(f'{axis}={point[axis]}' for axis in study.config.axes)])
-
-
-def rows_of(name: str, groups: Groups) -> list[Row]:
-  """What a number of a study came to in each group: a row for each protocol or definition."""
-  *place, metric = name.split('/')
-  which = 'raw' if 'raw' in place else 'ema'
-  split = 'train' if 'train' in place else 'test'
-  scores = [
-    row for s in (split, '') for row in score_rows(groups, which, s) if row.metric == metric
-  ]
-
-  def plain(run: Run) -> dict[str, Any]:
-    known = cost(run) | as_dict(run.evaluation.get(which))
-    return {metric: known[metric]} if metric in known else {}
-
-  said = ''.join(f'{PLACES[part]}: ' for part in place if part in PLACES)
-  rows = scores or plain_rows(groups, plain)
-  return [row._replace(name=said + row.name) for row in rows]
 
 
 def opening(study: Study) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from jaxgen import images
 from jaxgen.evaluation.protocol import Number
 from jaxgen.inference import beside
 from jaxgen.report import runs
-from jaxgen.study import results, table
+from jaxgen.study import numbers, table
 from jaxgen.study.cells import FINISHED
 from jaxgen.study.page import line_name, page
 from jaxgen.study.picture import GAP, LARGEST, LINE, caption, columns, picture
@@ -59,7 +59,7 @@ def study(tmp_path: Path) -> Callable[[dict[str, bytes]], Result]:
     everything = [entry for entries in groups.values() for entry in entries]
     found = Result(Study('many.py', config, (), ()), everything, groups, {}, [])
     names = ('fid_classifier', 'training_seconds')
-    return found._replace(rows={name: results.rows_of(name, found.runs) for name in names})
+    return found._replace(rows={name: numbers.rows_of(name, found.runs) for name in names})
 
   return made
 
@@ -101,9 +101,15 @@ def test_a_number_says_where_it_is_of(
   result = study({'first': sheet(noise(2), noise(2))})
   path = tmp_path / 'run' / 'evaluation.json'
   evaluation = json.loads(path.read_text())
-  path.write_text(json.dumps(evaluation | {'raw_scores': evaluation['ema_scores']}))
+  evaluation |= {'raw_scores': evaluation['ema_scores'], 'ema': {'kl_nats': 3.0}}
+  path.write_text(json.dumps(evaluation))
+  groups = {'first': runs.read(path.parent)}
+  assert [row.summaries[0].value for row in numbers.rows_of('kl_nats', groups)] == [3.0]
+  for elsewhere in ('train/kl_nats', 'raw/kl_nats', 'rwa/kl_nats', 'raw/training_seconds'):
+    assert not numbers.rows_of(elsewhere, groups)
+  assert not numbers.rows_of('validation/fid_classifier', groups)
   names = 'fid_classifier', 'raw/fid_classifier'
-  rows = {name: results.rows_of(name, {'first': runs.read(path.parent)}) for name in names}
+  rows = {name: numbers.rows_of(name, groups) for name in names}
   assert [row.name for (row,) in rows.values()] == [
     'Fréchet distance ↓', 'Raw parameters: Fréchet distance ↓'
   ]  # fmt: skip
