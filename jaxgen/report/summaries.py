@@ -43,7 +43,7 @@ class Summary(NamedTuple):
     if self.spread is not None and self.spread > 1e-6 * abs(self.value):
       decimals = max(0, 1 - math.floor(math.log10(self.spread)))  # two digits of the spread
       return f'{self.value:,.{decimals}f} ± {self.spread:,.{decimals}f}'
-    whole = float(self.value).is_integer() or abs(self.value) >= 10_000
+    whole = float(self.value).is_integer() or abs(self.value) >= 1_000
     value = f'{self.value:,.0f}' if whole else f'{self.value:.4g}'
     return value if self.spread is None else f'{value} ± 0'
 

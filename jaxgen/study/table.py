@@ -31,8 +31,14 @@ def lines(result: Result) -> list[Line]:
     lost, place = sum(entry.run is None for entry in entries), places.get(name)
     missing = f'{lost} of {len(entries)} seeds missing' if lost else ''
     there = [Summary() if place is None else row.summaries[place] for row in rows]
-    found.append(Line(name, missing, there, [place in row.best for row in rows]))
+    found.append(Line(name, missing, there, [place in row.best and repeated(row) for row in rows]))
   return found
+
+
+def repeated(row: Row) -> bool:
+  """Whether each of its means is of several trainings: of one, no one knows how far they spread."""
+  seeds = [[value is not None for value in summary.values] for summary in row.summaries]
+  return all(sum(of) != 1 for of in seeds)
 
 
 def markdown(result: Result) -> str:
@@ -75,4 +81,4 @@ def of_seeds(summary: Summary) -> str:
   """Every seed's value in brackets, where there are several."""
   if len(summary.values) < 2:
     return ''
-  return f'({", ".join("–" if v is None else Summary(v).text for v in summary.values)})'
+  return f'({"; ".join("–" if v is None else Summary(v).text for v in summary.values)})'
