@@ -20,6 +20,7 @@ FIELDS = (
 )
 AGAIN = 100  # how often a job may run out of its time: a study ends by itself
 NOTICE, SAVING = 180, 150  # seconds before its end that a job is told, and may save
+SHORTEST = 10  # minutes of a job, that it gets on between its start and that notice
 
 
 class Part:
@@ -80,7 +81,8 @@ def parsed(fields: Sequence[str]) -> dict[str, str | int]:
   """Fields by name; whole numbers are numbers.
 
   Raises:
-    UserError: one is unknown, without a value or there twice, or the time is not in minutes.
+    UserError: one is unknown, without a value or there twice, or the time is not in minutes, or
+      too short.
   """
   found: dict[str, str | int] = {}
   for field in fields:
@@ -90,6 +92,9 @@ def parsed(fields: Sequence[str]) -> dict[str, str | int]:
     if name not in FIELDS:
       raise UserError(f'--slurm={field}: unknown {name!r}.{suggest(name, FIELDS)}')
     found[name] = int(value) if value.isdecimal() else value
-  if type(minutes := found.get('time')) is not int or minutes < 1:
-    raise UserError('--slurm=time=MINUTES must be given, whole ones: what a job may take at once')
+  if type(minutes := found.get('time')) is not int or minutes < SHORTEST:
+    raise UserError(
+      f'--slurm=time=MINUTES must be given, whole ones and at least {SHORTEST}: what a job may '
+      f'take at once, of which the last {NOTICE} seconds are for saving'
+    )
   return found

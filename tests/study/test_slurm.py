@@ -128,7 +128,7 @@ def test_bad_input_submits_nothing(
   assert not (cluster / 'script.sh').exists()
 
 
-@pytest.mark.parametrize('fields', [(), ('time=1:00:00',), ('time=0',)])
+@pytest.mark.parametrize('fields', [(), ('time=1:00:00',), ('time=0',), ('time=9',)])
 def test_a_job_has_its_time_in_minutes(fields: tuple[str, ...]) -> None:
   with pytest.raises(UserError, match='time=MINUTES'):
     parsed(fields)
