@@ -158,7 +158,7 @@ def astray(steps: int) -> list[Row]:
   least = np.linalg.norm(clipped, axis=1).min()
   often = 'times that the critic changes sign in 1,000 steps'
   rows = [
-    Row('least distance in the end, clipping to 0.3', 0.3, least, 0.0, 1e-4, 'of order h'),
+    Row('least distance in the end, clipping to 0.3', 0.3, least, 0.0, 1e-4, 'theta steps over 0'),
     Row(f'{often}, clipping', 1_000 * H / np.pi, turns(clipped), 0.0, 1.0, 'a whole number'),
     Row(f'{often}, penalty, lambda = 0.3', 2.0, turns(light), relation='≥'),
   ]

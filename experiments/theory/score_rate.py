@@ -23,15 +23,10 @@ from scipy.stats import norm
 
 from jaxgen.theory.claims import Claim, Row, Sketch
 from jaxgen.theory.estimates import mean, mean_slope
-from jaxgen.theory.mixtures import Mixture
+from jaxgen.theory.mixtures import Mixture, levels
 
 PART = Mixture(np.array([0.5, 0.5]), np.array([[-1.0], [1.0]]), np.array([0.5, 0.5]))
 FIRST, LAST, AMBIENT, POINTS, MIDDLE = 0.1, 5.0, 8, 300, 1.25
-
-
-def levels(t: float) -> tuple[float, float]:
-  """alpha and h of x_t | z ~ N(alpha z, h I)."""
-  return float(np.exp(-0.5 * t)), float(-np.expm1(-t))
 
 
 def true_score(z: np.ndarray, alpha: float, h: float) -> np.ndarray:

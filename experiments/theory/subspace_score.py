@@ -6,8 +6,8 @@ and one that points back to the subspace (Chen et al. 2023, lemma 1). The latter
 / h(t) grows without bound as t -> 0, where the former's stays near that of z: it dominates, by a
 ratio that goes as 1 / h.
 
-Predicted from p dimensions, by responsibilities. Measured in D dimensions: automatic derivatives of
-the log-density of x_t, by the dense covariances of the mixture's parts, without the split.
+Predicted from p dimensions, by Tweedie's formula. Measured in D dimensions: automatic derivatives
+of the log-density of x_t, by the dense covariances of the mixture's parts, without the split.
 """
 
 import jax
@@ -18,15 +18,10 @@ from jax.scipy.special import logsumexp
 
 from jaxgen.theory.claims import Claim, Row, Sketch
 from jaxgen.theory.estimates import mean
-from jaxgen.theory.mixtures import TRIPLE
+from jaxgen.theory.mixtures import TRIPLE, denoise, levels
 
 AMBIENT, INTRINSIC = 10, 2
 A = np.linalg.qr(np.random.default_rng(5).normal(size=(AMBIENT, INTRINSIC)))[0]
-
-
-def levels(t: float) -> tuple[float, float]:
-  """alpha and h of x_t | x_0 ~ N(alpha x_0, h I)."""
-  return float(np.exp(-0.5 * t)), float(-np.expm1(-t))
 
 
 def dense_score(t: float, x: np.ndarray) -> np.ndarray:
@@ -48,13 +43,9 @@ def dense_score(t: float, x: np.ndarray) -> np.ndarray:
 def split_score(t: float, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   """The parts on the support and orthogonal to it, (N, D) each, from p dimensions."""
   alpha, h = levels(t)
-  low, z = TRIPLE.noised(alpha, np.sqrt(h)), x @ A
-  away = z[:, None] - low.means[None]
-  logits = np.log(low.weights)[None] - 0.5 * np.sum(away**2, axis=2) / low.deviations[None] ** 2
-  logits -= INTRINSIC * np.log(low.deviations)[None]
-  shares = np.exp(logits - logits.max(axis=1, keepdims=True))
-  shares /= shares.sum(axis=1, keepdims=True)
-  score = -np.einsum('nk,nkp->np', shares / low.deviations[None] ** 2, away)
+  z = x @ A
+  expected = jax.jit(jax.vmap(lambda z: denoise(TRIPLE, alpha, np.sqrt(h), z)))(z)
+  score = (alpha * np.asarray(expected) - z) / h
   return score @ A.T, -(x - z @ A.T) / h
 
 

@@ -16,7 +16,9 @@ import jax
 from jaxgen.errors import UserError, find_module, offered
 
 PACKAGE = 'experiments.theory'
-ERRORS = 4.0  # standard errors by which a measurement may miss: one in 16,000 does so by chance
+# Standard errors by which a measurement may miss: one in 16,000 does so by chance, and of those
+# whose error is itself taken from 6 or 24 repetitions one in 100 or 1,800.
+ERRORS = 4.0
 
 
 class Row(NamedTuple):

@@ -43,6 +43,11 @@ class Mixture(NamedTuple):
     return float(self.weights @ (m, m**2 + c**2, m**3 + 3 * m * c**2)[power - 1])
 
 
+def levels(t: float) -> tuple[float, float]:
+  """alpha and h of x_t | x_0 ~ N(alpha x_0, h I), of dX = -X / 2 dt + dW."""
+  return float(np.exp(-0.5 * t)), float(-np.expm1(-t))
+
+
 def log_density(mixture: Mixture, a: jax.Array, s: jax.Array, x: jax.Array) -> jax.Array:
   """log p of a x_0 + s eps at one point (d,), in nats."""
   variances = (a * mixture.deviations) ** 2 + s**2
