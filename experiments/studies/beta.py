@@ -16,7 +16,10 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
     models={'vae': common.model('vae', dataset)},
     overrides={'num_steps': 3000 if dataset == 'digits' else 20_000},
     axes={'beta': {'objective': {'beta': (0.1, 0.3, 1.0, 3.0, 10.0)}}},
-    numbers=('elbo_bernoulli_surrogate_nats', 'fid_classifier', 'coverage_classifier'),
+    numbers=(
+      *('elbo_bernoulli_surrogate_nats', 'kl_nats', 'active_units'),
+      *('fid_classifier', 'coverage_classifier'),
+    ),
     x='beta',
     log=('beta', 'fid_classifier'),
   )

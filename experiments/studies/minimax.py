@@ -18,7 +18,7 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
     axes={'loss': {'objective': {'generator_loss': ('minimax', 'non_saturating')}}},
     numbers=(
       *('fid_classifier', 'class_kl_corrected_nats_classifier', 'missing_classes_classifier'),
-      'recall_classifier',
+      *('recall_classifier', 'value_above_equilibrium_nats'),
     ),
     x='loss',
     log=('fid_classifier',),

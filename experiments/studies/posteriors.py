@@ -3,7 +3,7 @@ inverse autoregressive steps.
 
 Rezende & Mohamed (2015, fig. 4) find 2 nats for 40 planar steps on binarised MNIST, and Kingma et
 al. (2016, table 1) 4 for 8 autoregressive ones. Digits: 12 runs of half a minute. MNIST: 12 runs of
-five minutes, an hour on two CPU cores.
+five minutes, half an hour on two CPU cores.
 """
 
 import ml_collections

@@ -256,7 +256,7 @@ def ordered(values: Sequence[Any], log: bool) -> list[Any]:
 
   None where a scale, logarithmic or not, shows them all.
   """
-  if not numbers(values):
+  if not all_numbers(values):
     return list(dict.fromkeys(values))
   found = sorted(set(values))
   if not labelled(found):
@@ -265,27 +265,29 @@ def ordered(values: Sequence[Any], log: bool) -> list[Any]:
   return found if (np.diff(scale) < NEAR * np.ptp(scale)).any() else []
 
 
-def numbers(values: Sequence[Any]) -> bool:
+def all_numbers(values: Sequence[Any]) -> bool:
   """Whether they are no words."""
   return all(isinstance(value, int | float) for value in values)
 
 
-def written(values: Sequence[Any]) -> list[str]:
+def tick_labels(values: Sequence[Any]) -> list[str]:
   """How they are written along x."""
-  return [f'{value:g}' for value in values] if numbers(values) else list(map(str, values))
+  return [f'{value:g}' for value in values] if all_numbers(values) else list(map(str, values))
 
 
 def labelled(values: Sequence[Any]) -> bool:
   """Whether each has its label: words, and a few chosen numbers; not values as measured."""
-  chosen = len(values) <= MOST_TICKS and all(len(name) <= MOST_TICKS for name in written(values))
-  return chosen or not numbers(values)
+  chosen = len(values) <= MOST_TICKS and all(
+    len(name) <= MOST_TICKS for name in tick_labels(values)
+  )
+  return chosen or not all_numbers(values)
 
 
 def tick(axes: Axes, values: Sequence[Any], place: Callable[[Any], float]) -> None:
   """Labels values along x one by one."""
   if labelled(values):
     rotation = 30 if len(values) > 4 else 0
-    axes.set_xticks([place(value) for value in values], written(values), rotation=rotation)
+    axes.set_xticks([place(value) for value in values], tick_labels(values), rotation=rotation)
     axes.xaxis.set_minor_locator(NullLocator())
 
 

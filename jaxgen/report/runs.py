@@ -19,7 +19,7 @@ SHEETS = {
 
 # Fields in which the runs of one group may differ: where data lie, and what is watched. How they
 # were sampled is no such field, though it may change after training.
-ASIDE = ('seed', *(f for f in FREE if not f.startswith(('sampler.', 'objective.'))))
+ASIDE = ('seed', *(f for f in FREE if not f.startswith('sampler.')))
 LAST = 'last'  # the checkpoint that is reported
 
 

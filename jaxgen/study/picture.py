@@ -18,7 +18,7 @@ WIDTH = 280  # of a group's samples, in pixels, as near as whole factors come
 PAGE = 960  # of all groups side by side, or what one of them needs
 GAP, LINE, SIZE = 16, 22, 13  # between groups, of a line of text, of its letters
 INK, QUIET, PAPER = '#1c1c1e', '#62646a', '#ffffff'
-COLOURS = 256, 128, 64, 32, 16  # of the file: the first that stays below
+PALETTES = 256, 128, 64, 32, 16  # of the file: the first that stays below
 LARGEST = 300_000  # bytes
 
 
@@ -132,9 +132,9 @@ def shorten(text: str, letters: ImageFont.FreeTypeFont, width: float) -> str:
 
 
 def small(canvas: Image.Image, largest: int = LARGEST) -> bytes:
-  """A PNG file in as many of COLOURS as keep it below so many bytes, or in the fewest."""
+  """A PNG file in as many of PALETTES as keep it below so many bytes, or in the fewest."""
   content = b''
-  for count in COLOURS:
+  for count in PALETTES:
     buffer = io.BytesIO()
     flat = canvas.quantize(count, dither=Image.Dither.NONE)
     flat.save(buffer, format='png', optimize=True)
