@@ -31,7 +31,7 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config.cpu_devices = 0
   config.evaluation.batch_size = 50  # so that two devices are not given more than a sheet of 100
   config.evaluation.every = 1000
-  config.checkpoint.best = 'validation/elbo'
+  config.checkpoint.best = '-validation/elbo'  # higher is better
   if dataset == 'digits':
     config.objective.groups = (1, 1)
     config.objective.latent = 1

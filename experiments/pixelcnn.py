@@ -19,7 +19,7 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config.steps_per_call = 5
   config.evaluation.every = 0
   config.evaluation.training_samples = 0  # each takes as many steps as pixels
-  config.checkpoint.best = 'validation/'  # the one number of held-out images
+  config.checkpoint.best = 'validation/bits_per_dimension'
   if dataset == 'digits':
     config.objective.levels = 17  # that the digits have
     config.network.width = 32

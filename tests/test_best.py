@@ -1,16 +1,19 @@
 """Samples are scored while a model trains, and the best step is kept beside the last."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from jaxgen import configuration
 from jaxgen.evaluation import scores
 from jaxgen.features import pixels
 from jaxgen.main import main
 from jaxgen.training import checkpoint, sums
+from tests.examples import EXPERIMENTS
 
 ROOT = Path(__file__).parent.parent
 SMALL = {
@@ -80,6 +83,18 @@ def test_better_may_be_higher(tmp_path: Path, capsys: pytest.CaptureFixture[str]
   capsys.readouterr()
   assert main(['--mode=sample', f'--workdir={tmp_path}', '--checkpoint=best']) == 0
   assert f'100 samples of step {best}, 1 network evaluation each: ' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('path', EXPERIMENTS, ids=lambda path: path.stem)
+def test_the_step_that_an_experiment_keeps_is_the_better_one(path: Path) -> None:
+  """Bounds and probabilities in nats are better higher, all else that is named is lower."""
+  config = configuration.execute(str(path))
+  best = config.checkpoint.best
+  higher = re.match(r'-?validation/(.*elbo|.*log_probability|.*log_density|accuracy)', best)
+  assert best.startswith('-') == bool(higher)
+  # The first of all held-out numbers is an error of diffusion models alone.
+  diffusion = 'diffusion', 'latent_diffusion', 'reflow'
+  assert best != 'validation/' or config.objective.name in diffusion
 
 
 def test_a_resumed_run_knows_the_best_so_far(tmp_path: Path) -> None:
