@@ -137,6 +137,9 @@ def test_a_run_begins_with_anothers_averaged_parameters(
   assert main([*arguments, f'--workdir={tmp_path}/none', f'--init_from={tmp_path}/nothing']) == 2
   assert f'{tmp_path}/nothing holds no config.json' in capsys.readouterr().err
   assert main([*arguments, source, f'--workdir={tmp_path}/none']) == 0  # nothing was spoilt
+  by_em = [f'--config={ROOT}/experiments/probabilistic_pca.py', f'--workdir={tmp_path}/em']
+  assert main([*by_em, source]) == 2
+  assert 'each update of probabilistic_pca replaces its parameters' in capsys.readouterr().err
 
 
 def test_what_cannot_be_is_one_sentence(runs: Path, tmp_path: Path) -> None:

@@ -57,13 +57,18 @@ def begin_from(
   `.teacher`. None where none is named, or where this one has begun already.
 
   Raises:
-    UserError: the folder is not that of a run, its parameters are of another architecture, or an
-      autoencoder or a teacher was trained on other data.
+    UserError: the folder is not that of a run, its parameters are of another architecture, the
+      model keeps no parameters of before, or an autoencoder or a teacher was trained on other data.
   """
   if checkpoint.steps(workdir / FOLDERS[LAST]):
     return None
   found = None
   if config.init_from:
+    if objective.averaged is False:
+      raise UserError(
+        f'--init_from={config.init_from}: each update of {config.objective.name} replaces its '
+        'parameters, so that nothing would be left of what it begins with'
+      )
     source = Path(config.init_from)
     found = trained(configuration.load(None, source, []), source)[2].ema
     found = grown_from(found, source, objective, config.seed)

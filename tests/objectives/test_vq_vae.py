@@ -184,6 +184,20 @@ def test_the_parts_of_the_loss_do_not_touch() -> None:
     assert (apart(usual[name], other_decoder[name]) < 1e-6) == (name == 'prior')
 
 
+def test_the_first_update_follows_the_codebook_that_it_is_given() -> None:
+  """As of another run (`--init_from`), in place of the one that the memory began with."""
+  model = small()
+  params, memory = jax.jit(model.init)(KEY)
+  given = params | {'codebook': 5.0 - params['codebook']}
+  images, keys = RNG.uniform(-1.0, 1.0, (3, *SMALL)), jax.random.split(KEY, 3)
+  update = jax.jit(on_one_device(model))
+  (first, kept, _), (later, _, _) = (update(given, memory, images, keys, step) for step in (0, 1))
+  assert np.abs(first['codebook'] - given['codebook']).max() < 0.5  # a hundredth of a batch
+  assert np.abs(later['codebook'] - params['codebook']).max() < 0.5  # of the memory
+  again = update(first, kept, images, keys, 1)[0]
+  assert np.abs(again['codebook'] - given['codebook']).max() < 1.0
+
+
 def test_samples_are_drawn_code_after_code() -> None:
   """Each number is one more than the last, and each is the first as often as the others."""
   model, params = counting()

@@ -49,6 +49,12 @@ class Averages(NamedTuple):
   sums: jax.Array
 
 
+def even(codebook: jax.Array) -> Averages:
+  """As if every code (K, D) had been used alike, by encodings that lie on it."""
+  codes = len(codebook)
+  return Averages(jnp.full(codes, 1.0 / codes), codebook / codes)
+
+
 def averages(index: jax.Array, z: jax.Array, codes: int) -> Averages:
   """Of some encodings z (..., D) and the indices (...) of their codes, of which there are K."""
   chosen = jax.nn.one_hot(index.ravel(), codes)

@@ -145,12 +145,19 @@ def update(
   keys: Keys,
   step: jax.Array,
 ) -> tuple[Params, Memory, Metrics]:
-  """A step of the networks, after which the codebook follows the encodings."""
-  del step
+  """A step of the networks, after which the codebook follows the encodings.
+
+  The first one's averages are those of the codebook, which may be of another run.
+  """
   learn = partial(base.descend, partial(loss, model, commitment, params['codebook']), optimizer)
   networks, state, metrics = learn(params['networks'], memory['optimizer'], examples, keys)
   new = metrics.pop('codes')
-  averages, dead = codebook.split(codebook.follow(memory['averages'], new, decay))
+  before = jax.tree.map(
+    lambda first, known: jnp.where(step == 0, first, known),
+    codebook.even(params['codebook']),
+    memory['averages'],
+  )
+  averages, dead = codebook.split(codebook.follow(before, new, decay))
   vectors = codebook.centroids(averages, params['codebook'])
   metrics |= {'perplexity': codebook.perplexity(new.use), 'dead_codes': dead}
   params = {'networks': networks, 'codebook': vectors}
@@ -222,8 +229,8 @@ def vq_vae(
 
   def init(key: Key) -> tuple[Params, Memory]:
     params = model.init(key, image_shape)
-    even = codebook.Averages(jnp.full(codes, 1.0 / codes), params['codebook'] / codes)
-    return params, {'optimizer': optimizer.init(params['networks']), 'averages': even}
+    averages = codebook.even(params['codebook'])
+    return params, {'optimizer': optimizer.init(params['networks']), 'averages': averages}
 
   return Objective(
     init,
