@@ -119,6 +119,15 @@ def test_adamw_decays_matrices_apart_from_gradients_and_leaves_vectors() -> None
     np.testing.assert_array_equal(params[name], start[name])
 
 
+def test_adamw_leaves_vectors_also_where_blocks_have_theirs_along_a_first_axis() -> None:
+  optimizer = optimizers.find_optimizer('adamw', 0.1, STEPS, weight_decay=0.5)
+  start = {'blocks': {'kernel': jnp.ones((3, 2, 2)), 'bias': jnp.ones((3, 2))}}
+  still = jax.tree.map(jnp.zeros_like, start)
+  updates, _ = optimizer.update(still, optimizer.init(start), start)
+  np.testing.assert_allclose(updates['blocks']['kernel'], -0.05, rtol=1e-6)
+  np.testing.assert_array_equal(updates['blocks']['bias'], 0.0)
+
+
 @pytest.mark.parametrize(('gradient', 'norm'), [([30.0, 40.0], 5.0), ([0.3, 0.4], 0.5)])
 def test_clipping_bounds_the_norm_and_keeps_the_direction(
   gradient: list[float], norm: float
@@ -173,12 +182,15 @@ def test_other_schedules_decay_after_warmup(warmup: int) -> None:
 def test_the_rate_that_is_logged_is_the_one_that_was_used() -> None:
   section = {'learning_rate': 0.5, 'warmup_steps': 5, 'schedule': 'cosine'}
   own = section | {'learning_rate': 0.25, 'schedule': 'constant'}
-  config = {'num_steps': STEPS, 'optimizer': section, 'critic_optimizer': own}
+  config = {'num_steps': STEPS, 'optimizer': section}
+  config |= dict.fromkeys(('critic_optimizer', 'discriminator_optimizer'), own)
   used = rates(schedule='cosine', warmup_steps=5)
   for step in range(1, STEPS + 1):
     found = optimizers.learning_rates(config, step)
     assert found['learning_rate'] == pytest.approx(used[step - 1], abs=1e-6)
-    assert found['critic_learning_rate'] == pytest.approx(0.25 * min(1.0, (step - 1) / 5))
+    for player in ('critic', 'discriminator'):
+      rate = found[f'{player}_learning_rate']
+      assert rate == pytest.approx(0.25 * min(1.0, (step - 1) / 5))
   assert optimizers.learning_rates({'num_steps': STEPS}, 1) == {}
   assert optimizers.learning_rates({'num_steps': 1, 'optimizer': {'name': 'mine'}}, 1) == {}
 

@@ -8,6 +8,8 @@ from typing import Any
 import jax
 import optax
 
+VECTORS = 'bias', 'scale'  # also where blocks have theirs along a first axis
+
 
 def decay_matrices(weight_decay: float) -> optax.GradientTransformation:
   """Adds the decay of kernels and embeddings, and of no biases nor scales of normalisations.
@@ -16,10 +18,11 @@ def decay_matrices(weight_decay: float) -> optax.GradientTransformation:
   """
 
   def update(updates: optax.Updates, state: Any, params: optax.Params) -> tuple[Any, Any]:
-    def decay(update: jax.Array, weight: jax.Array) -> jax.Array:
-      return update + weight_decay * weight if weight.ndim > 1 else update
+    def decay(path: tuple[Any, ...], update: jax.Array, weight: jax.Array) -> jax.Array:
+      vector = weight.ndim < 2 or getattr(path[-1], 'key', '') in VECTORS
+      return update if vector else update + weight_decay * weight
 
-    return jax.tree.map(decay, updates, params), state
+    return jax.tree_util.tree_map_with_path(decay, updates, params), state
 
   return optax.GradientTransformation(optax.init_empty_state, update)
 
@@ -88,7 +91,11 @@ def find_schedule(
 
 
 # The sections whose schedules count the updates of a run -> what their rates are called.
-RATES = {'optimizer': 'learning_rate', 'critic_optimizer': 'critic_learning_rate'}
+RATES = {
+  'optimizer': 'learning_rate',
+  'critic_optimizer': 'critic_learning_rate',
+  'discriminator_optimizer': 'discriminator_learning_rate',
+}
 
 
 def learning_rates(config: Mapping[str, Any], step: int) -> dict[str, float]:
