@@ -34,7 +34,7 @@ MAY_BE_ZERO = (
   *('network.stem', 'network.padding'),
 )
 DTYPES = ('float32', 'bfloat16')
-SIZES = ('latent', 'samples', 'critic_steps', 'timesteps', 'steps')
+SIZES = ('latent', 'code', 'width', 'samples', 'critic_steps', 'timesteps', 'steps')
 
 
 def check_values(config: ml_collections.ConfigDict) -> None:

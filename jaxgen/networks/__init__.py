@@ -71,6 +71,12 @@ def find_activation(name: str) -> Callable[[jax.Array], jax.Array]:
   return ACTIVATIONS[name]
 
 
+def require_layers(hidden: tuple[int, ...]) -> None:
+  """Raises ValueError where there are none."""
+  if not hidden:
+    raise ValueError('network.hidden=() must have at least one layer')
+
+
 def grows(network: nn.Module) -> bool:
   """Whether a network may begin with the parameters of one that lacks some of its own.
 

@@ -21,6 +21,7 @@ from jaxgen.layers.convolution import (
   StridedConvolution,
   TransposedConvolution,
 )
+from jaxgen.networks import require_layers
 
 
 def check_halvings(image_shape: tuple[int, ...], times: int) -> None:
@@ -131,6 +132,7 @@ class Decoder(nn.Module):
   def __call__(self, z: jax.Array) -> jax.Array:
     """(latent,) -> (H, W, C)."""
     height, width, _ = self.image_shape
+    require_layers(self.hidden)
     check_halvings(self.image_shape, len(self.hidden))
     smallest = (height >> len(self.hidden), width >> len(self.hidden), self.hidden[-1])
     first = nn.Dense(math.prod(smallest), kernel_init=self.kernel_init, dtype=self.dtype)
@@ -185,6 +187,7 @@ class GridDecoder(Decoder):
   @nn.compact
   def __call__(self, z: jax.Array) -> jax.Array:
     """(H / 2^n, W / 2^n, D) -> (H, W, C), for n hidden layers."""
+    require_layers(self.hidden)
     x = Convolution(self.hidden[-1], dtype=self.dtype)(z)
     for _ in range(self.blocks):
       x = ResidualBlock(self.activation, self.dtype)(x)

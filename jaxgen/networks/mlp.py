@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgen.layers.embedding import timestep_embedding
+from jaxgen.networks import require_layers
 
 zeros = nn.initializers.zeros
 TIME_FEATURES = 128  # sines and cosines of a denoiser's time
@@ -99,6 +100,7 @@ class Denoiser(nn.Module):
       label: () int32, their class, -1 where that is unknown; only where there are classes.
       training: whether features are left out, which takes an rng `dropout`.
     """
+    require_layers(self.hidden)
     width = self.hidden[0]
     told = nn.Dense(width, dtype=self.dtype)(timestep_embedding(t, TIME_FEATURES))
     if self.classes:

@@ -1,12 +1,15 @@
 """Generative models: a folder a family, a file a model with its equations, factory and `build`."""
 
 import re
+from typing import Any
 
 import jax
 import ml_collections
+from jax.tree_util import tree_leaves_with_path
 
 from jaxgen.datasets.splits import Facts
 from jaxgen.errors import UserError, find_module
+from jaxgen.layers.normalisation import STATISTICS
 from jaxgen.objectives.base import Objective
 from jaxgen.objectives.rules import check
 
@@ -24,6 +27,20 @@ def of_the_config(error: Exception) -> bool:
   return isinstance(error, ValueError) or bool(MISFIT.search(str(error)))
 
 
+def require_no_statistics_but_of_players(params: Any) -> None:
+  """Raises ValueError where networks normalise over the batch, and are none of a GAN's.
+
+  Only a game updates their statistics; another objective's optimizer would descend on them.
+  """
+  for path, _ in tree_leaves_with_path(params):
+    names = [getattr(part, 'key', '') for part in path]
+    if STATISTICS in names and names[0] not in ('generator', 'critic'):
+      raise ValueError(
+        f'its {names[0]} normalises over the batch, which only GANs do here: choose another '
+        'network.name, as convolutional'
+      )
+
+
 def find_objective(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
   """The objective that the config names, for data of which this is known.
 
@@ -37,7 +54,9 @@ def find_objective(config: ml_collections.ConfigDict, facts: Facts) -> Objective
     if not isinstance(objective, Objective):
       raise ValueError(f'its build returned {type(objective).__name__}, not an Objective')
     objective = objective._replace(init=jax.jit(objective.init))  # JAX keeps what it has traced
-    jax.eval_shape(objective.init, jax.random.key(0))  # the network's own checks
+    params, _ = jax.eval_shape(objective.init, jax.random.key(0))  # the network's own checks
+    if '.' not in config.objective.name:
+      require_no_statistics_but_of_players(params)
   except (AttributeError, KeyError, TypeError, ValueError) as error:
     if not of_the_config(error):
       raise  # a fault of the program, which its author wants to see whole

@@ -17,12 +17,13 @@ from jaxgen.networks import mlp
 from jaxgen.objectives.base import Objective
 from jaxgen.objectives.variational import adversarial_variational_bayes as avb
 from jaxgen.objectives.variational.likelihoods import find_likelihood, observation_model
-from tests.examples import example, on_one_device
+from tests.examples import example, examples, on_one_device
 
 SHAPE, LATENT, NOISE = (3, 1, 1), 2, 0.7
 A = np.array([[0.3, 0.0], [0.2, 0.15]])  # correlated, and far narrower than the prior
 B = np.array([[0.9, -0.3, 0.2], [-0.4, 0.8, 0.1]])
 W = np.array([[1.0, 0.5], [1.0, -0.5], [-0.5, 0.3]])
+KEY = jax.random.key(0)
 X = np.array([0.8, -0.5, 0.4])
 GAUSSIAN, CLOSED = find_likelihood('gaussian'), np.log(NOISE) * 2
 COVARIANCE = A @ A.T
@@ -112,6 +113,21 @@ def test_under_the_best_discriminator_all_is_as_in_closed_form(adaptive: bool) -
   moved = jax.tree.map(lambda a, b: a - b, *layer)
   np.testing.assert_allclose(moved['bias'], slopes[0], atol=0.1)
   np.testing.assert_allclose(moved['kernel'][3:].T, slopes[1], atol=0.25)
+
+
+@pytest.mark.parametrize(('of_image', 'active'), [(1.0, 2.0), (0.0, 0.0)])
+def test_codes_that_do_not_look_at_images_have_collapsed(of_image: float, active: float) -> None:
+  """Although the mean of 64 draws of noise as wide as the prior spreads more than a code may."""
+  objective = model(nn.Dense(1), 1.0, optax.sgd(0.0), contrast_samples=64)
+  params, _ = objective.init(jax.random.key(0))
+  sampler = dense(np.concatenate([of_image * B.T, np.eye(LATENT)]))
+  images = np.random.default_rng(0).normal(size=(50, *SHAPE))
+  found = objective.diagnose(params | MODEL | {'sampler': sampler}, examples(images), KEY)
+  assert found['active_units'] == active
+  said = objective.warn(10_000, found)
+  assert len(said) == (active == 0.0)
+  assert not objective.warn(10, found)  # so early it means nothing
+  assert all(f'objective.{field}' not in ''.join(said) for field in ('beta', 'free_bits'))
 
 
 @pytest.mark.slow

@@ -84,13 +84,15 @@ def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
   """The CycleGAN that a config describes.
 
   Raises:
-    ValueError: data.pair names no pairs, or a weight is negative.
+    ValueError: data.pair names no pairs, a weight is negative, or features are to be dropped.
   """
   cycle, identity = config.objective.cycle, config.objective.identity
   if min(cycle, identity) < 0.0:
     raise ValueError(
       f'objective.cycle={cycle} and objective.identity={identity} must not be negative'
     )
+  if dropout := config.network.get('dropout', 0.0):
+    raise ValueError(f'network.dropout={dropout} has no effect on cycle_gan: set it to 0')
   generator, critic = generator_of(config), PatchCritic(config.critic_network.hidden)
   pair = find_pair(config.data.pair, facts.image_shape)
 

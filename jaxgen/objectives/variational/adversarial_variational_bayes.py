@@ -194,13 +194,12 @@ def update(
 
 def evaluate(vae: ImplicitVAE, samples: int, params: Params, example: Example, key: Key) -> Metrics:
   """The bounds of the Gaussian with the moments of q, and what T says of q itself."""
-  keys = jax.random.split(key, 4)
+  keys = jax.random.split(key, 3)
   exact = replace(vae, contrast_samples=max(vae.contrast_samples, MOMENTS))
   log_p = partial(vae.observed.log_probability, params, example.image)
-  q = vae.infer(params, example.image, keys[0])
-  found = bounds.terms(log_p, *q, keys[1], samples)
   h = vae.features(params, example.image)
-  r = exact.contrast(params, h, keys[3])
+  found = bounds.terms(log_p, *exact.gaussian(params, h, keys[0]), keys[1], samples)
+  r = exact.contrast(params, h, keys[0])  # the same draws
   estimate = partial(bound_at, vae, params['discriminator'], params, example.image, h, r)
   losses, parts = jax.lax.map(estimate, jax.random.split(keys[2], samples))
   likelihood = vae.observed.likelihood
@@ -211,15 +210,22 @@ def evaluate(vae: ImplicitVAE, samples: int, params: Params, example: Example, k
 
 
 def diagnose(vae: ImplicitVAE, params: Params, examples: Example, key: Key) -> Metrics:
-  """How many dimensions of the code tell images apart."""
-  keys = jax.random.split(key, len(examples.image))
-  codes = jax.vmap(vae.encode, in_axes=(None, 0, 0))(params, examples.image, keys)
+  """How many dimensions of the code tell images apart.
+
+  All means are of the same noise: where codes do not look at the image, they do not differ.
+  """
+  codes = jax.vmap(vae.encode, in_axes=(None, 0, None))(params, examples.image, key)
   return diagnosis.activity(codes)
 
 
 def warn(step: int, means: Mapping[str, float]) -> list[str]:
   """A sentence where the posterior has collapsed, after a while."""
-  return diagnosis.warn(step, means) if step >= EARLY else []
+  if step < EARLY or not means.get('collapsed'):
+    return []
+  return [
+    'the posterior has collapsed: no dimension of the code tells images apart; try a lower '
+    'optimizer.learning_rate, which lets the discriminator keep up, or objective.adaptive_contrast'
+  ]
 
 
 def adversarial_variational_bayes(
