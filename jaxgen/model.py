@@ -221,6 +221,8 @@ class Model:
   def export(self, folder: str | Path) -> None:
     """Writes model.safetensors and config.json for other programs, see `jaxgen.export`.
 
+    The parameters are those that samples are drawn with.
+
     Raises:
       UserError: the folder holds something else.
     """
@@ -230,7 +232,8 @@ class Model:
       'image_shape': self.facts.image_shape,
       'config': self.config.to_dict(),
     }
-    export(Path(folder).expanduser(), self.params, self.objective.networks, about)
+    settled = self.evaluation.settle(self.params)
+    export(Path(folder).expanduser(), settled, self.objective.networks, about)
 
   def __repr__(self) -> str:
     name, data = self.config.objective.name, self.config.data.name

@@ -16,6 +16,7 @@ from jaxgen import configuration, export, objectives, safetensors
 from jaxgen.devices.parallel import initial_state
 from jaxgen.errors import UserError
 from jaxgen.fields import flatten
+from jaxgen.layers.normalisation import STATISTICS
 from jaxgen.model import Model
 from tests.examples import TINY, facts
 
@@ -106,6 +107,19 @@ def test_every_network_is_described_and_every_parameter_written(tmp_path: Path) 
   np.testing.assert_array_equal(arrays['generator/params/Dense_0/kernel'], kernel)
   assert len(arrays) == len(jax.tree.leaves(model.params))
   model.export(tmp_path)  # again
+
+
+def test_what_is_written_is_what_samples_are_drawn_with(tmp_path: Path) -> None:
+  """Of a generator that normalises over the batch, its statistics under the weights as they are."""
+  model = model_of('dcgan')
+  model.export(tmp_path)
+  arrays = safetensors.read(tmp_path / 'model.safetensors')
+  names = [name for name in arrays if name.startswith(f'generator/{STATISTICS}/')]
+  settled = model.evaluation.settle(model.params)['generator'][STATISTICS]
+  for array, leaf in zip(map(arrays.get, names), jax.tree.leaves(settled), strict=True):
+    np.testing.assert_array_equal(array, leaf)
+  kept = jax.tree.leaves(model.params['generator'][STATISTICS])
+  assert not all(map(np.array_equal, kept, map(arrays.get, names)))
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:

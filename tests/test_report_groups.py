@@ -67,6 +67,17 @@ def test_what_an_evaluation_does_not_say_is_the_runs(tmp_path: Path) -> None:
     assert found.config['evaluation.raw'] is False
 
 
+def test_another_inference_is_another_column(tmp_path: Path) -> None:
+  """Seeds whose posteriors were fitted longer are no seeds of one number; what is watched is."""
+  paths = [workdir(tmp_path / str(seed), Number(FID, 1.0), seed=seed) for seed in range(3)]
+  for path, looked in zip(paths, ({}, {'batch_size': 7}, {'inference_steps': 1000}), strict=True):
+    evaluation = json.loads((path / 'evaluation.json').read_text())
+    evaluation['evaluation'] = {'inference_steps': 100} | looked
+    (path / 'evaluation.json').write_text(json.dumps(evaluation))
+  found = groups.group([run for path in paths for run in runs.read(path)])
+  assert [len(members) for members in found.values()] == [2, 1]
+
+
 def test_one_seed_trained_twice_is_one_run(tmp_path: Path) -> None:
   paths = [
     workdir(tmp_path / name, Number(FID, value), seed=seed)

@@ -189,7 +189,7 @@ def _memory(sheet: _Sheet) -> None:
   made = sheet.samples.features[subset(len(sheet.samples.features), REMEMBERED)]
 
   def measure() -> list[float]:
-    found = memorisation(train, test[subset(len(test), REMEMBERED)], made, neighbours=1)
+    found = memorisation(train, test[subset(len(test), REMEMBERED)], made)
     return [found.distance_ratio, found.authenticity]
 
   sheet.add(('distance_ratio', 'authenticity'), measure, 'train', len(train), len(made))

@@ -81,20 +81,6 @@ class Protocol(NamedTuple):
     return cls(*(fields[name] for name in cls._fields))
 
 
-def require_comparable(first: Protocol, second: Protocol) -> None:
-  """Raises ValueError, naming what differs, where two numbers must not be compared."""
-  differ = [
-    f'{name} {a!r} and {b!r}'
-    for name, a, b in zip(Protocol._fields, first.comparable, second.comparable, strict=True)
-    if a != b
-  ]
-  if differ:
-    raise ValueError(
-      f'{first} and {second} do not compare: they differ in {", ".join(differ)}; evaluate both '
-      'models under one protocol'
-    )
-
-
 class Number(NamedTuple):
   """A measured value with its protocol, or the reason why there is none.
 

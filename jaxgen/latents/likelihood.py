@@ -63,7 +63,8 @@ def joint_of(model: Model, noise: float | None) -> Joint:
   """The model's own likelihood, or that of its decoder with Gaussian noise.
 
   Raises:
-    UserError: it does not decode, the noise is missing or not positive, or the model has its own.
+    UserError: it does not decode noise N(0, I), the deviation is missing or not positive, or the
+      model has a likelihood of its own.
   """
   objective, name = model.objective, model.config.objective.name
   if objective.joint:
@@ -72,6 +73,8 @@ def joint_of(model: Model, noise: float | None) -> Joint:
     return objective.joint
   if not objective.decode:
     raise UserError(f'the objective {name!r} cannot decode, so that no latents have a likelihood')
+  if not objective.of_noise:
+    raise UserError(f'the latents of {name!r} are no noise N(0, I), which log p(x) is a mean over')
   if noise is None or not 0.0 < noise < np.inf:
     raise UserError(
       f'the decoder of {name!r} says nothing of noise: state its deviation, of pixels in [-1, 1], '
@@ -245,9 +248,10 @@ def write(
   means[f'annealed_gap_of_{SIMULATED}_simulated_nats'] = summary(
     gaps(model, SIMULATED, noise, temperatures)
   )
+  sampler = config.get('sampler', ml_collections.ConfigDict()).to_dict()  # by which some decode
   record = {
     **{'step': model.step, 'checkpoint': which, 'parameters': parameters, 'seed': config.seed},
-    **{'test_images': len(rows), 'noise': noise},
+    **{'test_images': len(rows), 'noise': noise, 'sampler': sampler},
     'means': means,
     'rows': rows.tolist(),
     'of_each': {name: values.tolist() for name, values in found.items()},

@@ -13,7 +13,6 @@ from jaxgen.metrics.neighbours import Nearest, nearest
 class Memorisation(NamedTuple):
   """How near the generated images stand to the training images."""
 
-  neighbours: Nearest  # of every generated image among the training images, nearest first
   distance_ratio: float  # median distance to training: generated over test; below 1 is too near
   authenticity: float  # share of generated images that are no near copy of a training image
 
@@ -33,23 +32,20 @@ def authentic(own: Nearest, training: np.ndarray) -> np.ndarray:
   return gaps[position] < own.distances[:, 0]
 
 
-def memorisation(
-  training: np.ndarray, test: np.ndarray, generated: np.ndarray, *, neighbours: int = 5
-) -> Memorisation:
-  """Nearest training neighbours, distance ratio and authenticity of generated images.
+def memorisation(training: np.ndarray, test: np.ndarray, generated: np.ndarray) -> Memorisation:
+  """Distance ratio and authenticity of generated images.
 
   Args:
     training: features (M, d) of the images that the model was trained on.
     test: features (L, d) of images of the same data, but not of the training set.
     generated: features (N, d).
-    neighbours: nearest training images to keep of each generated image.
 
   Raises:
     ValueError: the features are not fit for a metric, their dimensions differ, there are fewer
-      than two training images or fewer than `neighbours`, or most test images are copies of
-      training images, so that there is no distance to compare with.
+      than two training images, or most test images are copies of training images, so that there is
+      no distance to compare with.
   """
-  own = nearest(generated, training, neighbours)
+  own = nearest(generated, training)
   usual = float(np.median(nearest(test, training).distances))
   if usual == 0.0:
     raise ValueError(
@@ -57,7 +53,6 @@ def memorisation(
       'set that the model was not trained on'
     )
   return Memorisation(
-    neighbours=own,
     distance_ratio=float(np.median(own.distances[:, 0])) / usual,
     authenticity=float(authentic(own, training).mean()),
   )

@@ -88,6 +88,7 @@ class Objective(NamedTuple):
       -> sentences on what has gone wrong; each is said once in a run.
     prior: params, noise N(0, I) -> the latent that a sample is decoded from; None where it is the
       noise itself.
+    of_noise: whether it is either: not of codes with a law of their own, as those of a VQ-VAE.
     joint: of images and latents N(0, I), where the model states the likelihood of an image.
   """
 
@@ -107,6 +108,7 @@ class Objective(NamedTuple):
   conditional: bool = False
   warn: Callable[[int, Mapping[str, float]], Iterable[str]] = lambda step, means: ()
   prior: Callable[[Params, jax.Array], jax.Array] | None = None
+  of_noise: bool = True
   joint: Joint | None = None
 
 

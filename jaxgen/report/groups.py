@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from jaxgen.report.runs import ASIDE, Run
+from jaxgen.report.runs import Run, aside
 
 Groups = dict[str, list[Run]]
 
@@ -61,7 +61,7 @@ def what_differs(members: Sequence[Run], alike: Sequence[Sequence[Run]]) -> str:
     return members[0].sampler
   fields = differences({str(place): runs for place, runs in enumerate(alike)})
   place = next(place for place, runs in enumerate(alike) if runs is members)
-  told = [f'{name}={values[place]}' for name, values in fields if not name.startswith(ASIDE)]
+  told = [f'{name}={values[place]}' for name, values in fields if not aside(name)]
   return ', '.join(told[:3])
 
 

@@ -20,7 +20,9 @@ SHEETS = {
 # Fields in which the runs of one group may differ: where data lie, and what is watched. How they
 # were sampled is no such field, though it may change after training.
 ASIDE = ('seed', *(f for f in FREE if not f.startswith('sampler.')))
-LAST = 'last'  # the checkpoint that is reported
+# But for those on which held-out means depend under one name.
+MEASURED_BY = 'evaluation.inference_steps', 'evaluation.likelihood_steps'
+LAST = 'last'  # the checkpoint that is reported, as in `checkpoint`, which would import Orbax
 
 
 class Run(NamedTuple):
@@ -123,7 +125,12 @@ class Run(NamedTuple):
   @property
   def group(self) -> tuple[tuple[str, str], ...]:
     """Equal for runs that differ in nothing but the seed."""
-    return tuple(sorted((k, repr(v)) for k, v in self.config.items() if not k.startswith(ASIDE)))
+    return tuple(sorted((k, repr(v)) for k, v in self.config.items() if not aside(k)))
+
+
+def aside(field: str) -> bool:
+  """Whether runs that differ in this field alone count as the same."""
+  return field.startswith(ASIDE) and field not in MEASURED_BY
 
 
 def read(workdir: Path) -> list[Run]:
@@ -186,15 +193,17 @@ def evaluations(workdir: Path, notes: list[str]) -> dict[str, dict[str, Any]]:
 
 
 def as_evaluated(config: dict[str, Any], evaluation: dict[str, Any]) -> dict[str, Any]:
-  """The config with the sampler of the evaluation, which older ones kept among `objective`."""
+  """The config with which it was evaluated; older ones kept the sampler among `objective`."""
   name = {'name': config['objective.name']}
-  objective, sampler = (as_dict(evaluation.get(part)) for part in ('objective', 'sampler'))
-  found = modernise({'objective': name | objective, 'sampler': sampler})
+  parts = ('objective', 'sampler', 'evaluation')
+  objective, sampler, looked = (as_dict(evaluation.get(part)) for part in parts)
+  found = modernise({'objective': name | objective, 'sampler': sampler, 'evaluation': looked})
   unsaid = OWN_DEFAULTS.get(config['objective.name'], {})
   trained = 'sampler.' if sampler else ()
   used = {name: value for name, value in config.items() if not name.startswith(trained)}
   for name in ('classifier_weights', 'raw'):  # no fields of older evaluations
-    found['evaluation'].pop(name)
+    if name not in looked:
+      del found['evaluation'][name]
   for section in ('sampler', 'objective', 'evaluation'):
     for field, value in found[section].items():
       name = f'{section}.{field}'

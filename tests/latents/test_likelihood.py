@@ -151,13 +151,14 @@ def test_estimates_of_a_trained_model(tmp_path: Path, capsys: pytest.CaptureFixt
     ({'decode': print}, None, 'as in --noise=0.1'),
     ({'decode': print}, -1.0, 'as in --noise=0.1'),
     ({'decode': print}, float('inf'), 'as in --noise=0.1'),
+    ({'decode': print, 'of_noise': False}, 0.1, 'are no noise'),
     ({}, 0.1, 'cannot decode'),
   ],
 )
 def test_what_has_no_likelihood_is_refused(
   fields: dict[str, Any], noise: float | None, sentence: str
 ) -> None:
-  objective = SimpleNamespace(**({'joint': None, 'decode': None} | fields))
+  objective = SimpleNamespace(**({'joint': None, 'decode': None, 'of_noise': True} | fields))
   config = ml_collections.ConfigDict({'objective': {'name': 'gan'}})
   with pytest.raises(UserError, match=sentence):
     joint_of(SimpleNamespace(objective=objective, config=config), noise)

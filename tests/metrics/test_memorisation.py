@@ -17,9 +17,10 @@ def test_points_on_a_line_by_hand() -> None:
   training = np.array([[0.0], [1.0], [5.0], [7.0]])  # gaps: 1, 1, 2, 2
   test = np.array([[2.0], [3.0], [9.0]])  # to training: 1, 2, 2
   generated = np.array([[0.4], [3.5], [8.5], [10.0]])  # to training: 0.4, 1.5, 1.5, 3
-  result = memorisation(training, test, generated, neighbours=2)
-  assert result.neighbours.indices.tolist() == [[0, 1], [2, 1], [3, 2], [3, 2]]
-  np.testing.assert_allclose(result.neighbours.distances[:, 0], [0.4, 1.5, 1.5, 3.0])
+  near = nearest(generated, training, 2)
+  assert near.indices.tolist() == [[0, 1], [2, 1], [3, 2], [3, 2]]
+  np.testing.assert_allclose(near.distances[:, 0], [0.4, 1.5, 1.5, 3.0])
+  result = memorisation(training, test, generated)
   assert result.distance_ratio == pytest.approx(1.5 / 2.0)
   assert result.authenticity == 1 / 4  # only 10 is farther from 7 than 5 is
 
@@ -52,7 +53,7 @@ def test_authenticity_agrees_with_all_pairs(gaussians: Draw) -> None:
 def test_copies_are_at_distance_zero_and_held_out_images_at_ratio_one(gaussians: Draw) -> None:
   training, test = gaussians(0, 2000) + 100.0, gaussians(1, 1000) + 100.0
   copies = memorisation(training, test, training[:500])
-  assert copies.neighbours.indices[:, 0].tolist() == list(range(500))
+  assert nearest(training[:500], training).indices[:, 0].tolist() == list(range(500))
   assert (copies.distance_ratio, copies.authenticity) == (0.0, 0.0)
   nearly = training[:500] + 1e-3
   assert memorisation(training, test, nearly).authenticity < 0.01
@@ -73,13 +74,13 @@ def test_an_image_as_far_as_the_next_training_image_is_no_authentic_one() -> Non
   training = np.array([[0.0], [2.0], [7.0], [7.0]])
   test = np.array([[3.0], [4.0]])
   for value, share in ((-2.0, 0.0), (-2.5, 1.0), (7.0, 0.0), (7.5, 1.0)):
-    assert memorisation(training, test, np.array([[value]]), neighbours=1).authenticity == share
+    assert memorisation(training, test, np.array([[value]])).authenticity == share
 
 
 def test_bad_input_is_refused(gaussians: Draw) -> None:
   training = gaussians(0)
   with pytest.raises(ValueError, match='Cannot find 3 neighbours among 2 references'):
-    memorisation(training[:2], training, training, neighbours=3)
+    nearest(training, training[:2], 3)
   with pytest.raises(ValueError, match='copies of training images'):
     memorisation(training, training[:10], gaussians(1))
   with pytest.raises(ValueError, match='query features have dimension 7'):

@@ -192,4 +192,5 @@ def image_to_image(
     figures={'translations': rows(translate, pair, lambda y: y)},
     # The critic judges the generator as it is; conditions are the data's.
     averaged={'generator': True, 'critic': False, 'conditions': False},
+    of_noise=False,
   )

@@ -243,6 +243,7 @@ def vq_vae(
     diagnose=partial(diagnose, model),
     networks={'encoder': encoder, 'decoder': observed.decoder, 'prior': prior},
     warn=partial(warn, codes),
+    of_noise=False,
   )
 
 
