@@ -55,7 +55,7 @@ def sample(
   arrays = output or workdir / 'samples.npz'
   sheet = output.with_suffix('.png') if output else workdir / 'grid.png'
   model = restore(config, workdir, which, parameters)
-  digest = checkpoint_hash(workdir, which, model.step)  # now, as a run may still be training there
+  digest = checkpoint_hash(workdir, which, model.step)  # now: see `evaluate`
   drawn = model.sample(count, label=labels or None)
   buffer = io.BytesIO()
   made = {
@@ -106,6 +106,7 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Path, which: str = LAST
     UserError: the data are not those of the run, or there is nothing to evaluate.
   """
   model = restore(config, workdir, which)
+  digest = checkpoint_hash(workdir, which, model.step)  # now, as a run may still be training there
   dataset = datasets.load(config.data)
   fingerprint = require_data(workdir, dataset)
   state, test = model.state, dataset.test
@@ -113,7 +114,7 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Path, which: str = LAST
   results = {
     'step': model.step,
     'checkpoint': which,
-    'checkpoint_sha256': checkpoint_hash(workdir, which, model.step),
+    'checkpoint_sha256': digest,
     'parameters_sha256': parameters_hash(state.params),
     'ema_sha256': parameters_hash(state.ema),
     'seed': config.seed,

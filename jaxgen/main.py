@@ -25,6 +25,9 @@ from jaxgen.training.stopping import silence
 MODES_OF = {
   'output': ('sample',),
   'label': ('sample',),
+  'num_samples': ('sample',),
+  'parameters': ('sample', 'explore', 'likelihood'),
+  'checkpoint': ('sample', 'evaluate', 'explore', 'likelihood'),
   'steps': ('verify',),
   'num_images': ('explore', 'likelihood'),
   'noise': ('likelihood',),
@@ -60,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
   add('--mode', choices=modes, default='train', help='what to do; train resumes what was stopped')
   add('--init_from', type=Path, help='folder of a run to begin with, in training')
   add('--steps', type=int, help='of --mode=verify: the last ones, to be trained again')
-  add('--num_samples', type=int, default=100, help='with --mode=sample')
+  add('--num_samples', type=int, help='of --mode=sample (default: 100)')
   taken = 'of --mode=explore: of each split (default: all); of likelihood: of test (default: 100)'
   add('--num_images', type=int, help=taken)
   on = 'of --mode=likelihood: deviation of the noise on what a decoder without one of its own makes'
@@ -70,8 +73,8 @@ def parser() -> argparse.ArgumentParser:
   named = '7, or 0,1,2 in turn: what to sample, of a conditional model'
   add('--label', default='', help=named)
   add('--output', type=Path, help='.npz of --mode=sample (default: WORKDIR/samples.npz)')
-  add('--parameters', choices=('ema', 'raw'), default='ema', help='which to look at')
-  add('--checkpoint', choices=('last', 'best'), default='last', help='which to look at')
+  add('--parameters', choices=('ema', 'raw'), help='which to look at (default: ema)')
+  add('--checkpoint', choices=('last', 'best'), help='which to look at (default: last)')
   add('--platform', help='cpu, gpu or tpu (default: the best there is)')
   add('--coordinator', help='HOST:PORT of process 0, to train in several processes')
   add('--num_processes', type=int, help='how many there are')
@@ -214,20 +217,21 @@ def run(options: argparse.Namespace, config: ml_collections.ConfigDict, workdir:
     same, sentence = verify(config, workdir, options.steps or 0)
     print(f'jaxgen: {sentence}', file=sys.stdout if same else sys.stderr)
     return 0 if same else 1
+  parameters, checkpoint = options.parameters or 'ema', options.checkpoint or 'last'
   if options.mode == 'sample':
     from jaxgen.inference import sample
 
-    chosen = options.parameters, options.checkpoint, options.output, labels(options.label)
-    sample(config, workdir, options.num_samples, *chosen)
+    chosen = parameters, checkpoint, options.output, labels(options.label)
+    sample(config, workdir, options.num_samples or 100, *chosen)
   elif options.mode == 'explore':
     from jaxgen.latents.explore import write
 
-    write(config, workdir, options.parameters, options.checkpoint, options.num_images or 0)
+    write(config, workdir, parameters, checkpoint, options.num_images or 0)
   elif options.mode == 'likelihood':
     from jaxgen.latents import likelihood
 
     likelihood.write(
-      *(config, workdir, options.parameters, options.checkpoint),
+      *(config, workdir, parameters, checkpoint),
       options.num_images or likelihood.IMAGES,
       options.noise,
       options.temperatures or likelihood.TEMPERATURES,
@@ -235,7 +239,7 @@ def run(options: argparse.Namespace, config: ml_collections.ConfigDict, workdir:
   else:
     from jaxgen.inference import evaluate
 
-    evaluate(config, workdir, options.checkpoint)
+    evaluate(config, workdir, checkpoint)
   return 0
 
 
