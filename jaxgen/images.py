@@ -127,9 +127,13 @@ def save_png(path: Path, picture: np.ndarray) -> None:
 def write_whole(path: Path, content: bytes) -> None:
   """Writes beside `path` and renames, so that a reader or a crash never sees half a file."""
   path.parent.mkdir(parents=True, exist_ok=True)
-  partial = path.with_name(f'.{path.name}.partial')
-  partial.write_bytes(content)
-  os.replace(partial, path)
+  partial = path.with_name(f'.{path.name}.{os.getpid()}.partial')
+  try:
+    partial.write_bytes(content)
+    os.replace(partial, path)
+  except OSError:
+    partial.unlink(missing_ok=True)
+    raise
 
 
 def fit(picture: PillowImage.Image, size: int, channels: int) -> np.ndarray:

@@ -120,6 +120,7 @@ def test_digits_are_those_of_scikit_learn() -> None:
 
 def test_digits_in_another_size() -> None:
   assert datasets.load(section('digits', image_size=28, channels=3)).image_shape == (28, 28, 3)
+  assert datasets.load(section('digits', channels=3)).image_shape == (8, 8, 3)
 
 
 @pytest.fixture

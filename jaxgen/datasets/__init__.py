@@ -46,10 +46,15 @@ def load(config: ml_collections.ConfigDict) -> Dataset:
 
   Raises:
     UserError: unknown or unprepared dataset, unreadable files, too few images, an unknown way of
-      making pixels black or white, or a crop that is larger than the images.
+      making pixels black or white, a number of channels that no image has, or a crop that is larger
+      than the images.
   """
   if config.binarize not in WAYS:
     raise UserError(f'config.data.binarize={config.binarize!r}; choose one of {", ".join(WAYS)}')
+  if config.channels not in (0, 1, 3):
+    raise UserError(
+      f'config.data.channels={config.channels}; choose 1 for grey, 3 for colour or 0 as they are'
+    )
   # Image libraries, only where data are read.
   from jaxgen.datasets import digits, folder, idx, npz, tfds
 

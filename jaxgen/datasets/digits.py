@@ -6,7 +6,7 @@ from pathlib import Path
 import ml_collections
 import numpy as np
 
-from jaxgen.datasets.reading import fit_array
+from jaxgen.datasets.reading import fitted
 from jaxgen.datasets.splits import Dataset, Split, hold_out
 
 
@@ -19,7 +19,5 @@ def digits(config: ml_collections.ConfigDict) -> Dataset:
   table = np.loadtxt(Path(package) / 'datasets/data/digits.csv.gz', delimiter=',')
   ink, labels = table[:, :-1].reshape(-1, 8, 8, 1), table[:, -1]  # ink in 0..16
   grey = np.round(ink * (255 / 16)).astype(np.uint8)
-  if config.image_size:
-    grey = np.stack([fit_array(image, config) for image in grey])
-  split = Split(grey, labels.astype(np.int64))
+  split = Split(fitted(grey, config), labels.astype(np.int64))
   return Dataset(*hold_out(split, config.validation_fraction, config.test_fraction))

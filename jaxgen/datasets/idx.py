@@ -7,7 +7,7 @@ from pathlib import Path
 import ml_collections
 import numpy as np
 
-from jaxgen.datasets.reading import fit_array
+from jaxgen.datasets.reading import fitted
 from jaxgen.datasets.splits import Dataset, Split, arrange
 from jaxgen.errors import UserError
 
@@ -53,9 +53,7 @@ def images_below(root: Path) -> list[Path]:
 
 def read_split(file: Path, config: ml_collections.ConfigDict) -> Split:
   """Images with the labels that lie beside them, if any do."""
-  images = read(file, 3)[..., None]
-  if config.image_size or config.channels == 3:
-    images = np.stack([fit_array(image, config) for image in images])
+  images = fitted(read(file, 3)[..., None], config)
   name = file.name.removesuffix('.gz').replace('images', 'labels').replace('idx3', 'idx1')
   beside = [path for path in (file.with_name(name), file.with_name(f'{name}.gz')) if path.exists()]
   if not beside:

@@ -5,7 +5,7 @@ from pathlib import Path
 import ml_collections
 import numpy as np
 
-from jaxgen.datasets.reading import fit_array
+from jaxgen.datasets.reading import fitted
 from jaxgen.datasets.splits import Dataset, Split, arrange
 from jaxgen.errors import UserError
 
@@ -78,6 +78,4 @@ def split(
         'each a whole number from 0'
       )
     labels = labels.astype(np.int64)
-  if config.image_size or config.channels not in (0, images.shape[-1]):
-    images = np.stack([fit_array(image, config) for image in images])
-  return Split(images, labels)
+  return Split(fitted(images, config), labels)

@@ -10,10 +10,18 @@ from jaxgen import images
 from jaxgen.errors import UserError
 
 
-def fit_array(image: np.ndarray, config: ml_collections.ConfigDict) -> np.ndarray:
-  """Resizes, crops and converts one uint8 (H, W, C) image as configured."""
-  picture = PillowImage.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
-  return images.fit(picture, config.image_size, config.channels or image.shape[-1])
+def fitted(pictures: np.ndarray, config: ml_collections.ConfigDict) -> np.ndarray:
+  """Images uint8 (N, H, W, C), resized, cropped and converted as configured."""
+  channels = pictures.shape[-1]
+  if not config.image_size and config.channels in (0, channels):
+    return pictures
+  flat = pictures.squeeze(-1) if channels == 1 else pictures
+  return np.stack(
+    [
+      images.fit(PillowImage.fromarray(picture), config.image_size, config.channels or channels)
+      for picture in flat
+    ]
+  )
 
 
 class OnDemand:

@@ -11,7 +11,7 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from jaxgen.datasets.reading import OnDemand, fit_array
+from jaxgen.datasets.reading import OnDemand, fitted
 from jaxgen.datasets.splits import Dataset, Split, arrange
 from jaxgen.errors import UserError, first_line, meant
 
@@ -89,7 +89,7 @@ def read_split(builder: Any, split: str, config: ml_collections.ConfigDict) -> S
     grey_or_colour, labels = (list(column) for column in zip(*examples, strict=True))
     return Split(np.stack(grey_or_colour), as_labels(labels), names)
   source = builder.as_data_source(split)
-  lazy = OnDemand(lambda row: fitted(source[row], config), len(source))
+  lazy = OnDemand(lambda row: picture(source[row], config), len(source))
   if np.prod(lazy.shape) > config.memory_limit:
     unseen = {'image': importlib.import_module('tensorflow_datasets').decode.SkipDecoding()}
     bare = builder.as_data_source(split, decoders=unseen)
@@ -97,7 +97,7 @@ def read_split(builder: Any, split: str, config: ml_collections.ConfigDict) -> S
   pictures, labels = np.empty(lazy.shape, np.uint8), []
   for rows in np.array_split(np.arange(len(lazy)), -(-len(lazy) // 1000)):
     examples = source.__getitems__(rows.tolist())  # a third faster than one by one
-    pictures[rows] = [fitted(example, config) for example in examples]
+    pictures[rows] = [picture(example, config) for example in examples]
     labels += [example.get('label') for example in examples]
   return Split(pictures, as_labels(labels), names)
 
@@ -118,15 +118,12 @@ def decode_tfrecord(
       '--config.data.memory_limit'
     )
   examples = builder.as_dataset(split=split, shuffle_files=False).as_numpy_iterator()
-  return [(fitted(example, config), example.get('label')) for example in examples]
+  return [(picture(example, config), example.get('label')) for example in examples]
 
 
-def fitted(example: dict[str, np.ndarray], config: ml_collections.ConfigDict) -> np.ndarray:
+def picture(example: dict[str, np.ndarray], config: ml_collections.ConfigDict) -> np.ndarray:
   """The image of a tfds example, resized, cropped and converted as configured."""
-  image = example['image']
-  if config.image_size or config.channels not in (0, image.shape[-1]):
-    return fit_array(image, config)
-  return image
+  return fitted(example['image'][None], config)[0]
 
 
 def as_labels(labels: list[Any]) -> np.ndarray | None:

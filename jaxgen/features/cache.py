@@ -1,11 +1,14 @@
 """Files that spare work done before: read without executing anything, and never a condition."""
 
+import io
 import logging
 import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from jaxgen import images
 
 _logger = logging.getLogger(__name__)
 
@@ -30,11 +33,9 @@ def load(path: Path) -> dict[str, np.ndarray] | None:
 
 def save(path: Path, **arrays: Any) -> None:
   """Writes beside `path` and renames, so that nobody reads half a file; a failure is only said."""
-  unfinished = path.with_name(f'.{path.name}.{os.getpid()}.partial')
+  content = io.BytesIO()
+  np.savez(content, **arrays)
   try:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with unfinished.open('wb') as file:
-      np.savez(file, **arrays)
-    os.replace(unfinished, path)
+    images.write_whole(path, content.getvalue())
   except OSError as error:
     _logger.warning('cannot keep %s: %s', path, error)
