@@ -288,6 +288,9 @@ def test_a_run_without_checkpoints(refused: Refused, trained: Path) -> None:
   for mode in ('sample', 'evaluate'):
     refused([f'--mode={mode}'], 'holds no checkpoint', workdir=trained)
   refused(['--mode=sample', '--checkpoint=best'], 'holds no best checkpoint', workdir=trained)
+  before = (trained / 'metrics.jsonl').read_bytes()
+  refused(experiment(), 'holds a finished run, and no checkpoint', workdir=trained)
+  assert (trained / 'metrics.jsonl').read_bytes() == before
 
 
 def test_a_learning_rate_that_is_far_too_large(refused: Refused, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from jaxgen.fields import first_stage
 from jaxgen.objectives.base import Objective, Params
 from jaxgen.training import checkpoint
 from jaxgen.training.checkpoint import BEST, FOLDERS, LAST
-from jaxgen.training.workdir import facts_of, require_data
+from jaxgen.training.workdir import facts_of, require_data, require_unfinished
 
 
 def trained(
@@ -57,11 +57,13 @@ def begin_from(
   `.teacher`. None where none is named, or where this one has begun already.
 
   Raises:
-    UserError: the folder is not that of a run, its parameters are of another architecture, the
-      model keeps no parameters of before, or an autoencoder or a teacher was trained on other data.
+    UserError: this one has finished and lost its checkpoints; the folder is not that of a run, its
+      parameters are of another architecture, the model keeps no parameters of before, or an
+      autoencoder or a teacher was trained on other data.
   """
   if checkpoint.steps(workdir / FOLDERS[LAST]):
     return None
+  require_unfinished(workdir)
   found = None
   if config.init_from:
     if objective.averaged is False:

@@ -124,6 +124,16 @@ def recognise(workdir: Path, began: dict[str, Any], dataset: Dataset) -> dict[st
   return found
 
 
+def require_unfinished(workdir: Path) -> None:
+  """Raises UserError where the run has finished: begun anew, it would erase its curves and film."""
+  path = workdir / RECORD
+  if path.exists() and 'final' in read_record(path):
+    raise UserError(
+      f'{workdir} holds a finished run, and no checkpoint of it: bring them back, or choose '
+      'another --workdir'
+    )
+
+
 def read_record(path: Path) -> dict[str, Any]:
   """What run.json holds.
 

@@ -207,6 +207,9 @@ def test_a_first_stage_that_has_trained_on_is_not_taken_for_what_it_was(
   shutil.copytree(runs / 'first', tmp_path / 'first')
   shutil.copytree(runs / 'second', tmp_path / 'second')
   shutil.rmtree(tmp_path / 'second' / 'checkpoints')
+  record = json.loads((tmp_path / 'second' / 'run.json').read_text())
+  del record['final']
+  (tmp_path / 'second' / 'run.json').write_text(json.dumps(record))
   config = tmp_path / 'second' / 'config.json'
   config.write_text(config.read_text().replace(f'{runs}/first', f'{tmp_path}/first'))
   assert train('autoencoder', tmp_path / 'other', 'num_steps=2', 'checkpoint.every=2') == 0
