@@ -219,7 +219,7 @@ def test_clipping_leaves_the_scales_of_normalisations_room() -> None:
   [
     ({'constraint': 'spectral'}, 'choose clip or penalty'),
     ({'clip': 0.0}, 'objective.clip=0.0'),
-    ({'penalty': -1.0}, 'objective.penalty=-1.0'),
+    ({'constraint': 'penalty', 'penalty': -1.0}, 'objective.penalty=-1.0'),
   ],
 )
 def test_constraints_that_cannot_be(fields: dict[str, Any], message: str) -> None:
@@ -227,6 +227,13 @@ def test_constraints_that_cannot_be(fields: dict[str, Any], message: str) -> Non
   config.objective.update(fields)
   with pytest.raises(ValueError, match=message):
     wgan.build(config, facts((8, 8, 1)))
+
+
+@pytest.mark.parametrize(('used', 'other'), [('clip', 'penalty'), ('penalty', 'clip')])
+def test_a_number_of_the_other_constraint_is_not_looked_at(used: str, other: str) -> None:
+  config = configuration.execute(str(ROOT / 'experiments' / 'wgan.py'))
+  config.objective.update({'constraint': used, other: 0.0})
+  wgan.build(config, facts((8, 8, 1)))
 
 
 def test_the_slope_is_taken_between_real_and_fake() -> None:

@@ -40,16 +40,16 @@ def build(config: ml_collections.ConfigDict, facts: Facts) -> Objective:
   """The WGAN that a config describes.
 
   Raises:
-    ValueError: an unknown constraint, a window or penalty that is not positive, or a critic that
-      normalises over the batch.
+    ValueError: an unknown constraint, a window or penalty in use that is not positive, or a critic
+      that normalises over the batch.
   """
   hyperparameters = game_arguments(config)
   constraint = hyperparameters.pop('constraint')
   clip, penalty = hyperparameters.pop('clip'), hyperparameters.pop('penalty')
   if constraint not in ('clip', 'penalty'):
     raise ValueError(f'objective.constraint={constraint!r}; choose clip or penalty')
-  if min(clip, penalty) <= 0:
-    raise ValueError(f'objective.clip={clip} and objective.penalty={penalty} must be positive')
+  if (used := clip if constraint == 'clip' else penalty) <= 0:
+    raise ValueError(f'objective.{constraint}={used} must be positive')
   players = players_of(config, facts)
   if players.keep_statistics['critic']:
     raise ValueError(
