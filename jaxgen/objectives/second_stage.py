@@ -8,6 +8,7 @@ posterior q(z|x), codes are drawn from that: what is modelled is the law of the 
 decoder has learned from.
 """
 
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -29,6 +30,7 @@ from jaxgen.objectives.base import (
 )
 
 LEAST = 1e-6  # deviation of the codes
+OF_CODES = 'code_'  # before the names of the second stage's held-out numbers
 
 
 def scale(codes: Params) -> tuple[jax.Array, jax.Array]:
@@ -106,8 +108,22 @@ class Stages(NamedTuple):
     seen = example._replace(image=self.standardised(params, z))
     of_codes = self.second.evaluate(params['second'], seen, keys[1])
     restored = self.restored(params, z, keys[2])
-    found = {f'code_{name}': value for name, value in of_codes.items()}
+    found = {f'{OF_CODES}{name}': value for name, value in of_codes.items()}
     return found | {'reconstruction_squared_error': jnp.mean((restored - example.image) ** 2)}
+
+  def diagnose(self, params: Params, examples: Example, key: Key) -> Metrics:
+    """What the second stage's codes of many codes are used for."""
+    first, last = jax.random.split(key)
+    keys = jax.random.split(first, len(examples.image))
+    z = jax.vmap(lambda image, key: self.drawn(params, image, key))(examples.image, keys)
+    seen = examples._replace(image=jax.vmap(lambda z: self.standardised(params, z))(z))
+    found = self.second.diagnose(params['second'], seen, last)
+    return {f'{OF_CODES}{name}': value for name, value in found.items()}
+
+  def warn(self, step: int, means: Mapping[str, float]) -> Iterable[str]:
+    """What has gone wrong with the second stage."""
+    own = {name.removeprefix(OF_CODES): value for name, value in means.items()}
+    return self.second.warn(step, own)
 
   def sample(self, params: Params, label: Label, key: Key) -> Image:
     """A sample of y, decoded; of a VAE with the noise of p(y|u).
@@ -161,10 +177,12 @@ def second_stage(second: Objective, autoencoder: Objective, shape: tuple[int, ..
     stages.encode if second.encode else None,
     stages.decode if second.encode else None,
     figures=shown,
+    diagnose=stages.diagnose if second.diagnose else None,
     edit=stages.edit if second.edit else None,
     networks={**{f'second_{n}': m for n, m in second.networks.items()}, **autoencoder.networks},
     averaged={'second': second.averaged, 'autoencoder': False, 'codes': False},
     conditional=second.conditional,
+    warn=stages.warn,
   )
 
 

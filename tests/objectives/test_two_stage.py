@@ -18,7 +18,7 @@ from jaxgen.objectives.linear.gaussian_mixture import gaussian_mixture
 from jaxgen.objectives.second_stage import second_stage
 from jaxgen.objectives.variational import vae
 from jaxgen.objectives.variational.likelihoods import find_likelihood, observation_model
-from tests.examples import draw, facts, on_one_device
+from tests.examples import draw, examples, facts, on_one_device
 
 EXPERIMENTS = Path(__file__).parent.parent.parent / 'experiments'
 SHAPE, WIDE = (2, 1, 1), 0.5  # deviation of a code around 2 x
@@ -73,6 +73,21 @@ def test_samples_of_a_second_vae_have_its_noise() -> None:
   made = np.asarray(draw(model, params, jax.random.split(jax.random.key(1), 4000))).reshape(-1, 2)
   np.testing.assert_allclose(made.mean(0), [1.5, 0.5], atol=0.03)
   np.testing.assert_allclose(made.std(0), 0.5 * 2.0 / 2.0, rtol=0.05)  # of y, of z, and halved
+
+
+def test_a_collapse_of_the_second_vae_is_seen_and_said() -> None:
+  observed = observation_model(mlp.Decoder((2,), ()), find_likelihood('gaussian'), 0.0)
+  second = vae.vae(mlp.Encoder(2, ()), observed, optax.sgd(0.0), (2,), 1)
+  model = second_stage(second, first(), (2,))
+  params, _ = model.init(jax.random.key(0))
+  images = examples(np.random.default_rng(0).normal(size=(50, *SHAPE)))
+  found = model.diagnose(params, images, jax.random.key(1))
+  assert found['code_active_units'] == 1.0
+  assert not list(model.warn(1, found))
+  params['second']['encoder'] = jax.tree.map(jnp.zeros_like, params['second']['encoder'])
+  found = model.diagnose(params, images, jax.random.key(1))
+  assert (found['code_active_units'], found['code_collapsed']) == (0.0, 1.0)
+  assert 'the posterior has collapsed' in ''.join(model.warn(1, found))
 
 
 @pytest.mark.parametrize('name', ['two_stage', 'mixture_of_codes'])
