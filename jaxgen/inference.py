@@ -111,6 +111,8 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Path, which: str = LAST
   fingerprint = require_data(workdir, dataset)
   state, test = model.state, dataset.test
   update = parallel.train_steps(model.objective, config.seed, config.ema_decay)
+  section = fields.first_stage(config)
+  frozen = cost.parameters(state.params[section]) if section else 0
   results = {
     'step': model.step,
     'checkpoint': which,
@@ -125,7 +127,7 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Path, which: str = LAST
     'test_images': len(test.images),
     **{name: model.evaluation.measure(params, test) for name, params in looked_at(model).items()},
     'cost': {
-      'parameters': cost.parameters(state.params),
+      'parameters': cost.parameters(state.params) - frozen,
       'training_flops_per_image': cost.training_flops(
         update, state, batch_of(config, dataset.image_shape)
       ),

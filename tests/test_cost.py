@@ -37,6 +37,8 @@ def test_network_evaluations_are_counted() -> None:
 
   assert evaluations(sample) == 14
   assert cost.parameters(PARAMS) == 90
+  kept = {'conditions': jnp.zeros(7), 'generator': PARAMS | {'batch_stats': jnp.zeros(5)}}
+  assert cost.parameters(kept) == 90
 
 
 def test_network_evaluations_that_the_sample_decides_are_not_claimed() -> None:

@@ -13,12 +13,21 @@ import numpy as np
 from jax.extend.core import Jaxpr, Var
 
 from jaxgen.devices import flops, parallel
+from jaxgen.layers.normalisation import STATISTICS
 from jaxgen.objectives.base import Example, Objective, Params
+
+# What models keep of the data among their parameters: pictures to begin with, moments.
+KEPT = 'conditions', 'codes', STATISTICS
 
 
 def parameters(params: Params) -> int:
-  """How many numbers training adjusts."""
-  return sum(int(np.size(leaf)) for leaf in jax.tree.leaves(params))
+  """How many numbers are weights, and not KEPT of the data."""
+  leaves = jax.tree_util.tree_leaves_with_path(params)
+  return sum(
+    int(np.size(leaf))
+    for path, leaf in leaves
+    if not {getattr(part, 'key', '') for part in path} & {*KEPT}
+  )
 
 
 def training_flops(
