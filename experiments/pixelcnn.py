@@ -19,6 +19,7 @@ def get_config(dataset: str = 'digits') -> ml_collections.ConfigDict:
   config.steps_per_call = 5
   config.evaluation.every = 0
   config.evaluation.training_samples = 0  # each takes as many steps as pixels
+  # or -validation/log_probability, higher is better, with data.binarize
   config.checkpoint.best = 'validation/bits_per_dimension'
   if dataset == 'digits':
     config.objective.levels = 17  # that the digits have

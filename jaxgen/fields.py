@@ -75,6 +75,11 @@ def first_stage(config: Collection[str]) -> str:
   return next((name for name in FIRST_STAGES if name in config), '')
 
 
+def sampler(config: ml_collections.ConfigDict) -> dict[str, Any]:
+  """The config's section on sampling, {} of a model that needs none."""
+  return config.get('sampler', ml_collections.ConfigDict()).to_dict()
+
+
 def for_another_sampler(
   config: ml_collections.ConfigDict, before: Mapping[str, Any], overrides: Collection[str]
 ) -> ml_collections.ConfigDict:

@@ -125,9 +125,12 @@ def save_png(path: Path, picture: np.ndarray) -> None:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-  """Writes beside `path` and renames, so that a reader or a crash never sees half a file."""
+  """Writes beside `path` and renames, so that a reader or a crash never sees half a file.
+
+  For one writer at a time, who takes over what a killed one has left.
+  """
   path.parent.mkdir(parents=True, exist_ok=True)
-  partial = path.with_name(f'.{path.name}.{os.getpid()}.partial')
+  partial = path.with_name(f'.{path.name}.partial')
   try:
     partial.write_bytes(content)
     os.replace(partial, path)

@@ -65,7 +65,7 @@ def sample(
     'parameters': parameters,
     'seed': config.seed,
     'labels': json.dumps(list(labels)),
-    'sampler': json.dumps(sampler(config)),
+    'sampler': json.dumps(fields.sampler(config)),
     'config': json.dumps(config.to_dict()),
     'revision': revision(),
   }
@@ -79,11 +79,6 @@ def effort(model: Model) -> str:
   """How often a sample passes through the network, in words; '' where there is none to count."""
   count = cost.network_evaluations(model.objective, model.params) if model.network else None
   return f', {count} network evaluation{"s" if count > 1 else ""} each' if count else ''
-
-
-def sampler(config: ml_collections.ConfigDict) -> dict[str, Any]:
-  """The config's section on sampling, {} of a model that needs none."""
-  return config.get('sampler', ml_collections.ConfigDict()).to_dict()
 
 
 def checkpoint_hash(workdir: Path, which: str, step: int) -> str:
@@ -120,7 +115,7 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Path, which: str = LAST
     'parameters_sha256': parameters_hash(state.params),
     'ema_sha256': parameters_hash(state.ema),
     'seed': config.seed,
-    'sampler': sampler(config),
+    'sampler': fields.sampler(config),
     'data': config.data.to_dict() | fingerprint,
     'evaluation': config.evaluation.to_dict(),
     'made': circumstances(),
@@ -187,7 +182,7 @@ def variant(config: ml_collections.ConfigDict, workdir: Path, which: str = LAST)
   before there is one, as in the workdir's config, which a resumed run may have changed; what an
   older file lacks was 0.
   """
-  own, used = sampler(configuration.read(workdir)), sampler(config)
+  own, used = map(fields.sampler, (configuration.read(workdir), config))
   with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # none, or a damaged one
     own = dict(json.loads((workdir / 'evaluation.json').read_text())['sampler'])
   other = {name: value for name, value in used.items() if own.get(name, type(value)()) != value}

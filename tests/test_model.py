@@ -139,7 +139,7 @@ def test_a_run_begins_with_anothers_averaged_parameters(
   assert main([*arguments, source, f'--workdir={tmp_path}/none']) == 0  # nothing was spoilt
   by_em = [f'--config={ROOT}/experiments/probabilistic_pca.py', f'--workdir={tmp_path}/em']
   assert main([*by_em, source]) == 2
-  assert 'each update of probabilistic_pca replaces its parameters' in capsys.readouterr().err
+  assert 'probabilistic_pca is not averaged, as its updates replace' in capsys.readouterr().err
 
 
 def test_what_cannot_be_is_one_sentence(runs: Path, tmp_path: Path) -> None:

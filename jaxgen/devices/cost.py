@@ -16,18 +16,18 @@ from jaxgen.devices import flops, parallel
 from jaxgen.layers.normalisation import STATISTICS
 from jaxgen.objectives.base import Example, Objective, Params
 
-# What models keep of the data among their parameters: pictures to begin with, moments.
-KEPT = 'conditions', 'codes', STATISTICS
+# What models keep of the data beside their networks: pictures to begin with, moments, errors.
+KEPT = 'conditions', 'codes', 'errors'
 
 
 def parameters(params: Params) -> int:
-  """How many numbers are weights, and not KEPT of the data."""
-  leaves = jax.tree_util.tree_leaves_with_path(params)
-  return sum(
-    int(np.size(leaf))
-    for path, leaf in leaves
-    if not {getattr(part, 'key', '') for part in path} & {*KEPT}
-  )
+  """How many numbers training adjusts: weights, and not what is KEPT of the data."""
+  found = 0
+  for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+    names = [getattr(part, 'key', '') for part in path]
+    kept = STATISTICS in names or (names[:1] and names[0] in KEPT)
+    found += 0 if kept else int(np.size(leaf))
+  return found
 
 
 def training_flops(

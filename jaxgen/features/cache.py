@@ -1,14 +1,11 @@
 """Files that spare work done before: read without executing anything, and never a condition."""
 
-import io
 import logging
 import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from jaxgen import images
 
 _logger = logging.getLogger(__name__)
 
@@ -33,9 +30,11 @@ def load(path: Path) -> dict[str, np.ndarray] | None:
 
 def save(path: Path, **arrays: Any) -> None:
   """Writes beside `path` and renames, so that nobody reads half a file; a failure is only said."""
-  content = io.BytesIO()
-  np.savez(content, **arrays)
+  unfinished = path.with_name(f'.{path.name}.{os.getpid()}.partial')
   try:
-    images.write_whole(path, content.getvalue())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with unfinished.open('wb') as file:
+      np.savez(file, **arrays)
+    os.replace(unfinished, path)
   except OSError as error:
     _logger.warning('cannot keep %s: %s', path, error)

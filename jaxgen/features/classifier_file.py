@@ -1,12 +1,11 @@
 """Trained classifiers as files: those that come with jaxgen, and those that a user names."""
 
-import io
+import os
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from jaxgen import images
 from jaxgen.features import fingerprint
 
 _FOLDER = Path(__file__).parent / 'weights'
@@ -111,6 +110,8 @@ def save(path: Path, trained: Trained) -> None:
   """Writes beside `path` and renames, so that nobody reads half a file. Raises OSError."""
   arrays = {name: array.astype(np.float16) for name, array in trained.weights.items()}
   arrays |= {name: np.asarray(getattr(trained, name)) for name in _ABOUT[:-1]}
-  content = io.BytesIO()
-  np.savez_compressed(content, sha256=np.asarray(fingerprint(**arrays)), **arrays)
-  images.write_whole(path, content.getvalue())
+  unfinished = path.with_name(f'.{path.name}.{os.getpid()}.partial')
+  path.parent.mkdir(parents=True, exist_ok=True)
+  with unfinished.open('wb') as file:
+    np.savez_compressed(file, sha256=np.asarray(fingerprint(**arrays)), **arrays)
+  os.replace(unfinished, path)

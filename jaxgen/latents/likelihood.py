@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from jaxgen import datasets, images
+from jaxgen import datasets, fields, images
 from jaxgen.datasets.splits import Rows, subset
 from jaxgen.devices.parallel import map_images, purpose_key
 from jaxgen.errors import UserError
@@ -248,10 +248,9 @@ def write(
   means[f'annealed_gap_of_{SIMULATED}_simulated_nats'] = summary(
     gaps(model, SIMULATED, noise, temperatures)
   )
-  sampler = config.get('sampler', ml_collections.ConfigDict()).to_dict()  # by which some decode
   record = {
     **{'step': model.step, 'checkpoint': which, 'parameters': parameters, 'seed': config.seed},
-    **{'test_images': len(rows), 'noise': noise, 'sampler': sampler},
+    **{'test_images': len(rows), 'noise': noise, 'sampler': fields.sampler(config)},
     'means': means,
     'rows': rows.tolist(),
     'of_each': {name: values.tolist() for name, values in found.items()},

@@ -74,7 +74,7 @@ def find_activation(name: str) -> Callable[[jax.Array], jax.Array]:
 def require_layers(hidden: tuple[int, ...]) -> None:
   """Raises ValueError where there are none."""
   if not hidden:
-    raise ValueError('network.hidden=() must have at least one layer')
+    raise ValueError('hidden=() of a network must have at least one layer')
 
 
 def grows(network: nn.Module) -> bool:

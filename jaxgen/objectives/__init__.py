@@ -36,7 +36,7 @@ def require_no_statistics_but_of_players(params: Any) -> None:
     names = [getattr(part, 'key', '') for part in path]
     if STATISTICS in names and names[0] not in ('generator', 'critic'):
       raise ValueError(
-        f'its {names[0]} normalises over the batch, which only GANs do here: choose another '
+        'a network normalises over the batch, which only GANs do here: choose another '
         'network.name, as convolutional'
       )
 

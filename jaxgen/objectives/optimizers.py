@@ -19,7 +19,7 @@ def decay_matrices(weight_decay: float) -> optax.GradientTransformation:
 
   def update(updates: optax.Updates, state: Any, params: optax.Params) -> tuple[Any, Any]:
     def decay(path: tuple[Any, ...], update: jax.Array, weight: jax.Array) -> jax.Array:
-      vector = weight.ndim < 2 or getattr(path[-1], 'key', '') in VECTORS
+      vector = weight.ndim < 2 or (path and getattr(path[-1], 'key', '') in VECTORS)
       return update if vector else update + weight_decay * weight
 
     return jax.tree_util.tree_map_with_path(decay, updates, params), state

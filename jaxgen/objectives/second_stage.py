@@ -183,6 +183,7 @@ def second_stage(second: Objective, autoencoder: Objective, shape: tuple[int, ..
     averaged={'second': second.averaged, 'autoencoder': False, 'codes': False},
     conditional=second.conditional,
     warn=stages.warn,
+    of_noise=second.of_noise,
   )
 
 

@@ -13,9 +13,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import ml_collections
 import numpy as np
 
+from jaxgen import fields
 from jaxgen.images import write_whole
 from jaxgen.report.runs import as_dict, evaluations, read_json
 from jaxgen.study.plan import Cell, Sampling
@@ -57,7 +57,7 @@ def of(evaluation: dict[str, Any], cell: Cell, sampling: Sampling) -> bool:
   """
   wanted = {
     'step': cell.config.num_steps,
-    'sampler': sampling.config.get('sampler', ml_collections.ConfigDict()).to_dict(),
+    'sampler': fields.sampler(sampling.config),
     'evaluation': sampling.config.evaluation.to_dict(),
   }
   found = {name: evaluation.get(name) for name in wanted}

@@ -30,9 +30,9 @@ def rows_of(number: str, groups: Groups) -> list[Row]:
   """
   places, metric = placed(number)
   which = 'raw' if 'raw' in places else 'ema'
-  split = 'train' if 'train' in places else 'test'
+  splits = ('train',) if 'train' in places else ('test', '')
   scores = [
-    row for s in (split, '') for row in score_rows(groups, which, s) if row.metric == metric
+    row for split in splits for row in score_rows(groups, which, split) if row.metric == metric
   ]
 
   def plain(run: Run) -> dict[str, Any]:

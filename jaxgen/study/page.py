@@ -22,7 +22,9 @@ def page(result: Result, picture: bytes | None) -> str:
   lead: dict[str, Any] = {
     'title': config.title,
     'source': result.study.source,
-    'plots': [plot(result, name, row) for name, row in columns if name in config.numbers],
+    'plots': [
+      made for name, row in columns if name in config.numbers and (made := plot(result, name, row))
+    ],
     'columns': [(row.name, row.protocol, row.real.text) for _, row in columns],
     'lines': [
       (line.name, line.missing, list(zip(line.summaries, line.best, strict=True)))
@@ -35,8 +37,8 @@ def page(result: Result, picture: bytes | None) -> str:
   return report.page([], result.problems, result.runs, lead)
 
 
-def plot(result: Result, name: str, row: Row) -> Plot:
-  """A number along `x`: a line for each `line_name`, a dot for each seed."""
+def plot(result: Result, name: str, row: Row) -> Plot | None:
+  """A number along `x`: a line for each `line_name`, a dot for each seed; None of none."""
   config = result.study.config
   lines: dict[str, Series] = {}
   for place, group in enumerate(result.runs):
@@ -49,6 +51,8 @@ def plot(result: Result, name: str, row: Row) -> Plot:
     pairs = [(x, y) for x, y in pairs if x is not None and y is not None]
     if pairs:
       lines.setdefault(line_name(result, entries[0].point), []).append(pairs)
+  if not lines:
+    return None
   log = tuple(axis for axis, of in (('x', config.x), ('y', name)) if of in config.log)
   return sweep(lines, config.x, row.name, row.protocol, log, row.real.value)
 

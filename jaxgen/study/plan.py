@@ -30,7 +30,7 @@ import ml_collections
 from jaxgen import checks, configuration
 from jaxgen.errors import UserError, suggest
 from jaxgen.fields import flatten
-from jaxgen.report.runs import aside
+from jaxgen.report.runs import ASIDE
 from jaxgen.study.numbers import asks_for_raw
 
 FIELDS = {
@@ -175,7 +175,7 @@ def require_axis(axis: str, fields: dict[str, Any]) -> None:
   for field, values in fields.items():
     if not isinstance(values, tuple) or not values:
       raise UserError(f'axes.{axis}.{field}={values!r} must be a tuple of at least one value')
-    if aside(field):
+    if field.startswith(ASIDE):
       raise UserError(
         f'axes.{axis}.{field}: runs that differ in {field} alone count as the same; put it into '
         'overrides' + ', or into seeds' * (field == 'seed')

@@ -66,10 +66,10 @@ def begin_from(
   require_unfinished(workdir)
   found = None
   if config.init_from:
-    if objective.averaged is False:
+    if not any(jax.tree.leaves(objective.averaged)):
       raise UserError(
-        f'--init_from={config.init_from}: each update of {config.objective.name} replaces its '
-        'parameters, so that nothing would be left of what it begins with'
+        f'--init_from={config.init_from}: {config.objective.name} is not averaged, as its updates '
+        'replace its parameters, so that nothing would be left of what it begins with'
       )
     source = Path(config.init_from)
     found = trained(configuration.load(None, source, []), source)[2].ema

@@ -129,8 +129,8 @@ def require_unfinished(workdir: Path) -> None:
   path = workdir / RECORD
   if path.exists() and 'final' in read_record(path):
     raise UserError(
-      f'{workdir} holds a finished run, and no checkpoint of it: bring them back, or choose '
-      'another --workdir'
+      f'{workdir} holds a finished run, and no checkpoint of it: bring them back, or move the '
+      'folder away to train it anew'
     )
 
 

@@ -20,6 +20,7 @@ import pytest
 
 from jaxgen.evaluation.provenance import parameters_hash
 from jaxgen.model import load
+from jaxgen.report.summaries import Summary
 from jaxgen.study import cells, results
 from jaxgen.study.__main__ import main
 from jaxgen.training.workdir import claim
@@ -118,7 +119,7 @@ def test_the_table_has_the_numbers_of_the_cells(made: Made) -> None:
     if number['protocol']['metric'] == 'fid_classifier' and number['protocol']['split'] == 'test'
   ]
   text = (made.folder / 'study.md').read_text()
-  assert f'({distances[0]:.4g}, {distances[1]:.4g})' in text
+  assert f'({Summary(distances[0]).text}; {Summary(distances[1]).text})' in text
   assert '| rate=1e+30 (2 of 2 seeds missing) | – | – |' in text
   assert '± is the deviation over training runs. Every seed stands in brackets.' in text
   assert re.search(r'fid_classifier: `fid_classifier:\w+@v\d+\[digits/test:\w+ n=200 ', text)

@@ -198,8 +198,9 @@ def evaluate(vae: ImplicitVAE, samples: int, params: Params, example: Example, k
   exact = replace(vae, contrast_samples=max(vae.contrast_samples, MOMENTS))
   log_p = partial(vae.observed.log_probability, params, example.image)
   h = vae.features(params, example.image)
-  found = bounds.terms(log_p, *exact.gaussian(params, h, keys[0]), keys[1], samples)
-  r = exact.contrast(params, h, keys[0])  # the same draws
+  q = exact.gaussian(params, h, keys[0])
+  found = bounds.terms(log_p, *q, keys[1], samples)
+  r = q if vae.adaptive_contrast else vae.contrast(params, h, keys[0])  # the prior draws nothing
   estimate = partial(bound_at, vae, params['discriminator'], params, example.image, h, r)
   losses, parts = jax.lax.map(estimate, jax.random.split(keys[2], samples))
   likelihood = vae.observed.likelihood
