@@ -217,12 +217,8 @@ def sweep(
       )
       middle, heights, spreads = zip(*means, strict=True)
       named[name] = middle[0], heights[0]
-      joined = {
-        'linestyle': '' if in_order else '-',
-        'linewidth': 1.2,
-        'capsize': 3,
-        'markersize': 5,
-      }
+      line = '' if in_order else '-'
+      joined = {'linestyle': line, 'linewidth': 1.2, 'capsize': 3, 'markersize': 5}
       label = None if crowded else shown(name) or None
       axes.errorbar(middle, heights, spreads, label=label, **joined, **style)
     if real is not None:

@@ -37,6 +37,7 @@ from jaxgen.objectives.variational import bounds, diagnosis
 from jaxgen.objectives.variational.likelihoods import ObservationModel, build_observation_model
 
 EARLY = 1000  # updates before which codes need not tell images apart
+ADVICE = 'a lower optimizer.learning_rate, for T to keep up, or objective.adaptive_contrast'
 LEAST = 1e-8  # variance of a dimension of q
 MOMENTS = 1024  # draws that give r for a held-out image
 Gaussian = tuple[jax.Array, jax.Array]  # mean and log variance, (latent,) each
@@ -211,22 +212,15 @@ def evaluate(vae: ImplicitVAE, samples: int, params: Params, example: Example, k
 
 
 def diagnose(vae: ImplicitVAE, params: Params, examples: Example, key: Key) -> Metrics:
-  """How many dimensions of the code tell images apart.
-
-  All means are of the same noise: where codes do not look at the image, they do not differ.
-  """
+  """How many dimensions of the code tell images apart."""
+  # Of one noise for all: where codes do not look at the image, they do not differ.
   codes = jax.vmap(vae.encode, in_axes=(None, 0, None))(params, examples.image, key)
   return diagnosis.activity(codes)
 
 
 def warn(step: int, means: Mapping[str, float]) -> list[str]:
   """A sentence where the posterior has collapsed, after a while."""
-  if step < EARLY or not means.get('collapsed'):
-    return []
-  return [
-    'the posterior has collapsed: no dimension of the code tells images apart; try a lower '
-    'optimizer.learning_rate, which lets the discriminator keep up, or objective.adaptive_contrast'
-  ]
+  return diagnosis.warn(step, means, ADVICE) if step >= EARLY else []
 
 
 def adversarial_variational_bayes(

@@ -13,6 +13,7 @@ from jaxgen.objectives.variational.bounds import reparameterize
 
 ACTIVE = 0.01  # variance over images of a unit's posterior mean (Burda et al. 2016, app. C)
 USED = 0.01  # nats of a dimension's mean KL
+ADVICE = 'objective.warm_up_steps, objective.free_bits or a smaller objective.beta'
 
 
 def diagnose(means: jax.Array, log_variances: jax.Array, key: Key) -> Metrics:
@@ -50,13 +51,12 @@ def activity(codes: jax.Array) -> Metrics:
   }
 
 
-def warn(step: int, means: Mapping[str, float]) -> list[str]:
+def warn(step: int, means: Mapping[str, float], advice: str = ADVICE) -> list[str]:
   """A sentence where the posterior has collapsed, or that of a layer, as in `layer_2/collapsed`."""
   del step
   return [
     f'{name.removesuffix("collapsed").replace("/", ": ")}the posterior has collapsed: no dimension '
-    'of the code tells images apart; try objective.warm_up_steps, objective.free_bits or a smaller '
-    'objective.beta'
+    f'of the code tells images apart; try {advice}'
     for name, value in means.items()
     if name.endswith('collapsed') and value
   ]
